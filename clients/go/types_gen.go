@@ -2126,7 +2126,7 @@ type NewTool struct {
 // NoFields The body has no members and may be absent.
 type NoFields = map[string]interface{}
 
-// Note defines model for Note.
+// Note What agents learned about a tool and suggest for its usage guide. The audit calls it an instruction_suggestion.
 type Note struct {
 	BackerCount int `json:"backer_count"`
 
@@ -3445,7 +3445,7 @@ type ListAgentsParams struct {
 	// UnusedSince Only agents that have fetched nothing since then. Those that are younger are left out.
 	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
 
-	// Sort In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListAgentsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.
@@ -3635,7 +3635,7 @@ type ListGrantsParams struct {
 	// UnusedSince Only what was approved before then and has not been fetched since.
 	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
 
-	// Sort In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListGrantsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.
@@ -3665,7 +3665,7 @@ type ListNotesParams struct {
 	// ToolID Only items about this tool.
 	ToolID *ToolIDFilter `form:"tool_id,omitempty" json:"tool_id,omitempty"`
 
-	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListNotesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.
@@ -3806,7 +3806,7 @@ type ListRequestsParams struct {
 	// CredentialMode Only what is about tools of this mode.
 	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
 
-	// Sort In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListRequestsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.
@@ -3878,7 +3878,7 @@ type ListSuggestionsParams struct {
 	// Status One status, or several with commas between them.
 	Status *[]SuggestionStatus `form:"status,omitempty" json:"status,omitempty"`
 
-	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListSuggestionsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.
@@ -3932,7 +3932,7 @@ type ListToolsParams struct {
 	// UnusedSince Only tools of which nothing was fetched since then. Those that are younger are left out.
 	UnusedSince *Time `form:"unused_since,omitempty" json:"unused_since,omitempty"`
 
-	// Sort In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from.
+	// Sort In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once.
 	Sort *ListToolsParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Count Whether the answer says how many items all pages together have.

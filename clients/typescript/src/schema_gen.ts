@@ -15,7 +15,7 @@ export interface paths {
          * Show the front page
          * @description A browser, whose `Accept` contains `text/html`, gets a page; every other client gets JSON. Where a dashboard is installed, its first page is the answer unless `Accept` asks for JSON. This is the only path where `Accept` counts. The version and the commit are only for callers on the machine itself and for admins.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`; 503 `busy`.
          */
         get: operations["getFrontPage"];
         put?: never;
@@ -37,7 +37,7 @@ export interface paths {
          * List the verification keys
          * @description These public keys verify events and checkpoints. An auditor keeps a copy that came another way: an attacker who can change this answer can name other keys.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`.
          */
         get: operations["listVerificationKeys"];
         put?: never;
@@ -59,7 +59,7 @@ export interface paths {
          * Get the security contact
          * @description It says whom to tell about a vulnerability of this installation. A file as RFC 9116 defines it, with the contacts that the operator configured. It expires 30 days after the day on which it was read. It is 404 `not_found` where no contact is configured.
          *
-         *     Refusals: 400 `validation_failed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 404 `not_found`; 500 `internal`; 503 `busy`.
          */
         get: operations["getSecurityContact"];
         put?: never;
@@ -81,7 +81,7 @@ export interface paths {
          * List agents
          * @description The newest come first. Retired agents are listed only with `status=retired`.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listAgents"];
         put?: never;
@@ -89,7 +89,7 @@ export interface paths {
          * Register an agent
          * @description The response shows its key once.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["registerAgent"];
         delete?: never;
@@ -112,7 +112,7 @@ export interface paths {
          * Get an agent
          * @description A retired agent stays readable as it was at its end, with `retired_at` and no keys. Lists leave it out, and no command changes it.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAgent"];
         put?: never;
@@ -121,7 +121,7 @@ export interface paths {
          * Retire an agent
          * @description For good: this disables its keys, revokes its grants and removes its own credentials.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["retireAgent"];
         options?: never;
@@ -130,7 +130,7 @@ export interface paths {
          * Change an agent
          * @description The name, the description or the owner.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateAgent"];
         trace?: never;
@@ -151,7 +151,7 @@ export interface paths {
          * Assign a tool to an agent
          * @description This gives access without a request, or approves the pending one.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`, `own_agent`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_approved`, `approvals_required`, `outside_allowed_hours`, `tool_frozen`, `agent_not_active`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`, `own_agent`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_approved`, `approvals_required`, `outside_allowed_hours`, `tool_frozen`, `agent_not_active`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["assignTool"];
         delete?: never;
@@ -179,7 +179,7 @@ export interface paths {
          * Revoke an agent's access to a tool
          * @description No fetch that starts afterwards succeeds.
          *
-         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["revokeGrant"];
         options?: never;
@@ -204,7 +204,7 @@ export interface paths {
          * Replace an agent's own credential
          * @description A credential of other parts than the current one is refused with 409 `credential_shape_differs`, unless `replace_shape` is true.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `credential_shape_differs`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `credential_shape_differs`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         put: operations["replaceGrantCredential"];
         post?: never;
@@ -233,7 +233,7 @@ export interface paths {
          *     be used is refused with 400; with `keys` nothing is ever fetched. The identity of another agent of the
          *     organization is refused with 409 `identity_taken`.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `identity_taken`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `identity_taken`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         put: operations["bindIdentity"];
         post?: never;
@@ -241,7 +241,7 @@ export interface paths {
          * Unbind an agent from a workload
          * @description No fetch with the identity of the workload that starts afterwards succeeds.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["unbindIdentity"];
         options?: never;
@@ -265,7 +265,7 @@ export interface paths {
          * Reactivate an agent
          * @description Its grants are not restored.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["reactivateAgent"];
         delete?: never;
@@ -290,7 +290,7 @@ export interface paths {
          * Rotate an agent's key
          * @description The old one stops working at once, or at the end of the overlap. At most two keys of an agent work at a time. A rotation that would end a key before the overlap that an earlier rotation promised is refused with 409 `overlap_running`, unless `force` is true.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `overlap_running`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `overlap_running`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["rotateKey"];
         delete?: never;
@@ -315,7 +315,7 @@ export interface paths {
          * Suspend an agent
          * @description This revokes everything that it has or requested.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["suspendAgent"];
         delete?: never;
@@ -347,7 +347,7 @@ export interface paths {
          *     are retries. They are left out unless `retries` is true, or `action` has the whole name delivery.claimed or
          *     delivery.failed. An export has them unless `retries` is false.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listAudit"];
         put?: never;
@@ -369,7 +369,7 @@ export interface paths {
          * List audit actions
          * @description Every action that an entry of the audit can have. For menus of filters and for legends. The answer changes only with the version of AgentKey.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listAuditActions"];
         put?: never;
@@ -395,7 +395,7 @@ export interface paths {
          *     that history still begins with what it was over. It is signed within a minute of what it covers, or after 1,000 entries.
          *     The keys that sign are at GET /.well-known/agentkey-keys.json.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditCheckpoint"];
         put?: never;
@@ -417,7 +417,7 @@ export interface paths {
          * Prove that the ledger only grew
          * @description The proof shows that the ledger at one size begins with the ledger at an earlier size. The proof of RFC 6962, 2.1.2. The sizes are those of two checkpoints. The answer is 409 not_covered_yet if no checkpoint has the later size yet.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditConsistency"];
         put?: never;
@@ -441,7 +441,7 @@ export interface paths {
          * Hand in a cosigned checkpoint
          * @description A witness has signed it. A witness is a second party that has checked that the ledger only grew: see agentkey audit witness. The note is a checkpoint of this service with the signature of a witness that is registered with AGENTKEY_WITNESSES (C2SP tlog-cosignature). From then on the signature is a part of that checkpoint, wherever it is shown. To hand in the same again changes nothing.
          *
-         *     Permission: `audit`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["cosignCheckpoint"];
         delete?: never;
@@ -467,7 +467,7 @@ export interface paths {
          *     Each moment is a time (RFC 3339) or a position in the event log. A time means after the last event whose signed
          *     time is not later. `from` may lie before the first event. The answer names the positions; send them with the next pages.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["diffAudit"];
         put?: never;
@@ -489,7 +489,7 @@ export interface paths {
          * Prove an audit entry
          * @description The proof shows that the entry is in the newest checkpoint. The audit path of RFC 6962, 2.1.1, with the checkpoint that it leads to. The answer is 409 not_covered_yet until a checkpoint covers the entry, which takes a minute at most.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditProof"];
         put?: never;
@@ -521,7 +521,7 @@ export interface paths {
          *     checkpoint covers its last event, and until the last minute of it is a minute ago if nothing has happened since, the
          *     answer is 409 not_covered_yet.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditEvidence"];
         put?: never;
@@ -560,7 +560,7 @@ export interface paths {
          *     position of the last entry that arrived whole. The answer then continues after that entry. An event that no longer
          *     verifies is left out.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["exportAudit"];
         put?: never;
@@ -582,7 +582,7 @@ export interface paths {
          * List breaks in the log
          * @description The answer lists the events that don't belong to the log, and those that are missing from it. Every event is verified wherever it is used, and the whole log is read again at each start and once a day. What was found stays listed after an operator has confirmed it. docs/runbook.md says what to do about each reason.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditIntegrity"];
         put?: never;
@@ -611,7 +611,7 @@ export interface paths {
          *
          *     What no checkpoint covers is 404.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditTile"];
         put?: never;
@@ -633,7 +633,7 @@ export interface paths {
          * Get an audit entry
          * @description The id is that of an entry in the list.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAuditEntry"];
         put?: never;
@@ -655,7 +655,7 @@ export interface paths {
          * Export the catalog
          * @description As a file, without secrets and in a stable order. The ETag is the revision of the catalog. Send it as If-Match with an import.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["exportCatalog"];
         put?: never;
@@ -683,7 +683,7 @@ export interface paths {
          *     A catalog has at most 2,000 tools and 8 MiB of usage guides. The answer comes when all of the file is in the catalog. While
          *     a large import is carried out, other changes of the catalog and exports are answered 503 busy; send them again.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         put: operations["importCatalog"];
         post?: never;
@@ -716,7 +716,7 @@ export interface paths {
          *     The stream ends when its caller may no longer read, or loses the permission `audit`: with `error` (Problem) as its last
          *     event.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["streamAdminEvents"];
         put?: never;
@@ -756,7 +756,7 @@ export interface paths {
          *     the same: `detail` says so. If not all approvals could be revoked, the 503 has what ended in `ended` and what
          *     didn't in `not_ended`. In both cases the same request again finishes it.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["freeze"];
         delete?: never;
@@ -776,7 +776,7 @@ export interface paths {
          * List grants
          * @description Which agents have access to which tools.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listGrants"];
         put?: never;
@@ -798,7 +798,7 @@ export interface paths {
          * List notes
          * @description What agents learned about tools, newest first.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listNotes"];
         put?: never;
@@ -823,7 +823,7 @@ export interface paths {
          * Get a note
          * @description Answered from the note's stream. The ETag names what you see; send it as If-Match with the decision.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getNote"];
         put?: never;
@@ -850,7 +850,7 @@ export interface paths {
          * Accept a note
          * @description The body is a new version of the usage guide that incorporates it. The guide may have been revised since the note. With If-Match, a note that changed since you read it stays pending (412 revision_stale).
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["acceptNote"];
         delete?: never;
@@ -875,7 +875,7 @@ export interface paths {
          * Dismiss a note
          * @description The next agent that says the same sees the reason. With If-Match, a note that changed since you read it stays pending (412 revision_stale).
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["dismissNote"];
         delete?: never;
@@ -895,7 +895,7 @@ export interface paths {
          * List invitations
          * @description Those that nobody has accepted, newest first.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listInvitations"];
         put?: never;
@@ -903,7 +903,7 @@ export interface paths {
          * Invite a member
          * @description The invitation is for the owner of an e-mail address. Who signs in with the address within 14 days, verified by their identity provider, becomes a member. AgentKey sends no message: tell them. A second invitation of an address replaces the first.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["createInvitation"];
         delete?: never;
@@ -929,7 +929,7 @@ export interface paths {
          * Revoke an invitation
          * @description This erases its address.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["revokeInvitation"];
         options?: never;
@@ -948,7 +948,7 @@ export interface paths {
          * Get the caller
          * @description Who the caller is, in which organization and with which role.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getAdmin"];
         put?: never;
@@ -970,7 +970,7 @@ export interface paths {
          * List members
          * @description The newest come first, and before them those who are invited.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listMembers"];
         put?: never;
@@ -995,7 +995,7 @@ export interface paths {
          * Get a member
          * @description Also one who is only invited.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getMember"];
         put?: never;
@@ -1004,7 +1004,7 @@ export interface paths {
          * Remove a member
          * @description Members may remove themselves. Access ends at once, in every process. Their sessions end, and tokens of their identity provider that are still valid are refused. They come back only by an invitation. The last owner stays: 409 `last_owner`. Everybody may remove themselves. To remove a member again changes nothing. What they decided stays; see freeze.
          *
-         *     Permission: `manage`; about yourself: `read`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`; about yourself: `read`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["removeMember"];
         options?: never;
@@ -1013,7 +1013,7 @@ export interface paths {
          * Change the role of a member
          * @description It counts from their next call on. Nobody gives a role that may do more than their own, or changes a member who may do more: 403 `role_insufficient`. The last owner stays an owner: 409 `last_owner`. A member whose role came from the identity provider keeps the new one.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateMember"];
         trace?: never;
@@ -1029,7 +1029,7 @@ export interface paths {
          * Get what the installation can do
          * @description The version, what the operator has configured, the roles with their permissions, the limits of calls, and whether credentials are vended. A dashboard reads it once and hides what isn't there.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getMeta"];
         put?: never;
@@ -1051,7 +1051,7 @@ export interface paths {
          * List notification channels
          * @description The newest come first. Their URLs and addresses are not shown.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listChannels"];
         put?: never;
@@ -1059,7 +1059,7 @@ export interface paths {
          * Add a notification channel
          * @description Its URL, signing secret and addresses are sealed and never shown again.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["addChannel"];
         delete?: never;
@@ -1082,7 +1082,7 @@ export interface paths {
          * Get a notification channel
          * @description Its URL and addresses are not shown.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getChannel"];
         put?: never;
@@ -1091,7 +1091,7 @@ export interface paths {
          * Remove a notification channel
          * @description For good. Its outstanding notifications are abandoned.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["removeChannel"];
         options?: never;
@@ -1100,7 +1100,7 @@ export interface paths {
          * Change a notification channel
          * @description Members that you omit keep their values.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateChannel"];
         trace?: never;
@@ -1121,7 +1121,7 @@ export interface paths {
          * Test a notification channel
          * @description This sends one test now and reports the result within about ten seconds.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["testChannel"];
         delete?: never;
@@ -1141,7 +1141,7 @@ export interface paths {
          * List deliveries
          * @description Sent and outstanding notifications, newest first. With status=dead these are the dead letters.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listDeliveries"];
         put?: never;
@@ -1168,7 +1168,7 @@ export interface paths {
          * Resend a delivery
          * @description This resends a dead letter, or retries a waiting delivery at once, or as soon as the receiver permits. Delivered notifications, and those being sent, are left alone.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["resendDelivery"];
         delete?: never;
@@ -1188,7 +1188,7 @@ export interface paths {
          * Get the organization
          * @description The one that the call is about.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getOrganization"];
         put?: never;
@@ -1200,7 +1200,7 @@ export interface paths {
          * Change the organization
          * @description Its name, or what identity providers call it. Only an owner changes external_id.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateOrganization"];
         trace?: never;
@@ -1216,7 +1216,7 @@ export interface paths {
          * List the organizations of the caller
          * @description The first one comes first. Those that a person is a member of; choose among them with X-Organization. A service token has one.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listOrganizations"];
         put?: never;
@@ -1224,7 +1224,7 @@ export interface paths {
          * Create an organization
          * @description Only owners of the installation's first organization may. A member who creates one is its first owner. If a service token does, nobody is in it yet: create a token of it on the server with `agentkey token create --organization`.
          *
-         *     Permission: `own`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `own`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["createOrganization"];
         delete?: never;
@@ -1250,7 +1250,7 @@ export interface paths {
          * Erase a person
          * @description This erases the name of a person or a service token. Only an owner may. The id is that of a member, who is removed by it, that of a service token, as the audit shows it for who acted, or the owner_id of an agent in its agent.registered entry. The key under which the name is sealed is removed: answers, lists, reports, the audit and its exports no longer show the name, in any process, within a minute. What was recorded stays and still verifies, under the id. The audit keeps who erased it, as person.erased. Erasing a name revokes nothing: a service token still works. The addresses and user agents of a member's calls go with their name; those of other calls go by the month, see agentkey privacy erase. To erase the same again changes nothing.
          *
-         *     Permission: `own`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `own`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["erasePerson"];
         options?: never;
@@ -1275,7 +1275,7 @@ export interface paths {
          *     `json` comes in pages. `csv` is the whole table (RFC 4180) as a stream of any length, without `limit` and `cursor`;
          *     a cell that a spreadsheet would run as a formula starts with an apostrophe.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["reportAccessReview"];
         put?: never;
@@ -1303,7 +1303,7 @@ export interface paths {
          *     `json` comes in pages. `csv` is the whole table (RFC 4180) as a stream of any length, without `limit` and `cursor`;
          *     a cell that a spreadsheet would run as a formula starts with an apostrophe.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["reportDecisions"];
         put?: never;
@@ -1334,7 +1334,7 @@ export interface paths {
          *     `json` comes in pages. `csv` is the whole table (RFC 4180) as a stream of any length, without `limit` and `cursor`;
          *     a cell that a spreadsheet would run as a formula starts with an apostrophe.
          *
-         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `audit`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["reportExposure"];
         put?: never;
@@ -1356,7 +1356,7 @@ export interface paths {
          * List requests
          * @description The newest come first. With status=pending this is the queue.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listRequests"];
         put?: never;
@@ -1390,7 +1390,7 @@ export interface paths {
          *     With an `Idempotency-Key`, repeat the call when it was interrupted, or when a `status` is 429 or 500 and above: what was
          *     decided is not decided again, and the rest is tried.
          *
-         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["decideRequests"];
         delete?: never;
@@ -1414,7 +1414,7 @@ export interface paths {
          * @description The request is answered from its streams. The ETag names what you decide about; send it as If-Match with the decision.
          *     `context` comes from the lists, and isn't part of what the ETag names. It is absent with as_of.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getRequest"];
         put?: never;
@@ -1445,7 +1445,7 @@ export interface paths {
          *     who has approved. Only the last one's `credential` and `expires_at` count. An approval of what the request doesn't say any
          *     more, because its ETag has changed, doesn't count, and neither does one of somebody who may no longer approve.
          *
-         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`, `own_agent`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`, `already_approved_by_you`, `outside_allowed_hours`, `tool_frozen`, `agent_not_active`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`, `own_agent`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`, `already_approved_by_you`, `outside_allowed_hours`, `tool_frozen`, `agent_not_active`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["approveRequest"];
         delete?: never;
@@ -1470,7 +1470,7 @@ export interface paths {
          * Deny a request
          * @description The agent sees the reason. With If-Match, a request that changed since you read it stays pending (412 revision_stale).
          *
-         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `approve`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["denyRequest"];
         delete?: never;
@@ -1490,7 +1490,7 @@ export interface paths {
          * List rules
          * @description Those that decide requests, newest first.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listRules"];
         put?: never;
@@ -1515,7 +1515,7 @@ export interface paths {
          *     macros there are `exists` and `all`; the pattern of `matches` must be a literal. A condition may cost a bounded number of
          *     steps; one that may take more is refused, with the place of the mistake in `details`.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `simulation_required`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `simulation_required`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["addRule"];
         delete?: never;
@@ -1542,7 +1542,7 @@ export interface paths {
          *     approved changes nothing for those after it. The answer comes within a time; where that isn't enough for all requests,
          *     `complete` is false, and those of some agents are missing.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["simulateRule"];
         delete?: never;
@@ -1565,7 +1565,7 @@ export interface paths {
          * Get a rule
          * @description Also one that is switched off.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getRule"];
         put?: never;
@@ -1574,7 +1574,7 @@ export interface paths {
          * Remove a rule
          * @description For good. What it decided stays.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["removeRule"];
         options?: never;
@@ -1585,7 +1585,7 @@ export interface paths {
          *     Each change makes another version, which decisions name. Another `effect` clears `max_seconds` and `reason`, which belong
          *     to one effect each. No request that is made after the answer is decided by the version before.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `simulation_required`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `simulation_required`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateRule"];
         trace?: never;
@@ -1601,7 +1601,7 @@ export interface paths {
          * List service tokens
          * @description The newest come first, those that ended too. Their secrets are not shown.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listServiceTokens"];
         put?: never;
@@ -1609,7 +1609,7 @@ export interface paths {
          * Create a service token
          * @description The response shows its secret once. A token may do at most what its creator may: only an owner makes one with the role owner, and only an owner makes one that never expires or works for more than 366 days. All of it is otherwise refused with 403 `role_insufficient`. A creator whose own token was revoked in the meantime is refused with 401 `credentials_unknown`.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["createServiceToken"];
         delete?: never;
@@ -1635,7 +1635,7 @@ export interface paths {
          * Revoke a service token
          * @description It stops working at once, in every process. Only an owner revokes a token with the role owner. The last one that works stays, 409 `last_owner`. To revoke a token again changes nothing. What was decided with it stays; see freeze.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `last_owner`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["revokeServiceToken"];
         options?: never;
@@ -1654,7 +1654,7 @@ export interface paths {
          * List sessions
          * @description Those that work, newest first. Who may not manage sees only their own.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listSessions"];
         put?: never;
@@ -1663,7 +1663,7 @@ export interface paths {
          * End sessions
          * @description Every session, or those of one member or service token.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["endSessions"];
         options?: never;
@@ -1688,7 +1688,7 @@ export interface paths {
          * End a session
          * @description Its cookie is refused at once, in every process. Who may not manage ends only their own; another's is 404.
          *
-         *     Permission: `read`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["endSession"];
         options?: never;
@@ -1707,7 +1707,7 @@ export interface paths {
          * List suggestions
          * @description The tools that agents suggest, by number of backers, newest first, then by name. Pages keep the order that the first one had.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listSuggestions"];
         put?: never;
@@ -1733,7 +1733,7 @@ export interface paths {
          * @description Answered from the suggestion's stream. The ETag names what you see, the backers of related suggestions included; send
          *     it as If-Match with the decision.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getSuggestion"];
         put?: never;
@@ -1770,7 +1770,7 @@ export interface paths {
          *     If it is another one by now, the answer is 412 revision_stale and nothing happens. Backers of suggestions in also that
          *     were not among its related ones get pending requests.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `precondition_required`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 428 `precondition_required`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["acceptSuggestion"];
         delete?: never;
@@ -1795,7 +1795,7 @@ export interface paths {
          * Dismiss a suggestion
          * @description After 24 hours it may be made again and keeps its backers. With If-Match, a suggestion that changed since you read it is not dismissed (412 revision_stale).
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_decided`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["dismissSuggestion"];
         delete?: never;
@@ -1821,7 +1821,7 @@ export interface paths {
          *     `fetches.refused_24h` is absent. An approver who is limited to tools gets `pending.requests`, `pending.oldest_at` and
          *     the tools in `demanded` of those tools: what waits for them. Everything else is of the whole organization, as in the lists.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getSummary"];
         put?: never;
@@ -1845,7 +1845,7 @@ export interface paths {
          *     Create the credential as docs_url describes, with the narrowest scopes. Add it to `tool` as `credential`, and send
          *     the result to POST /api/admin/tools.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listToolTemplates"];
         put?: never;
@@ -1867,7 +1867,7 @@ export interface paths {
          * List tools
          * @description The catalog, newest first.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listTools"];
         put?: never;
@@ -1875,7 +1875,7 @@ export interface paths {
          * Add a tool
          * @description A shared credential is sealed before anything refers to it.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["addTool"];
         delete?: never;
@@ -1909,7 +1909,7 @@ export interface paths {
          *
          *     A model writes the text from a page by strangers, so present it as that. The server stores nothing and writes no event.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`, `docs_unavailable`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`, `ai_not_configured`, `ai_unavailable`, `ai_answer_invalid`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`, `docs_unavailable`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`, `ai_not_configured`, `ai_unavailable`, `ai_answer_invalid`.
          */
         post: operations["streamSetupGuide"];
         delete?: never;
@@ -1932,7 +1932,7 @@ export interface paths {
          * Get a tool
          * @description A removed tool stays readable as it was at its end, with `removed_at` and without its credential. Lists leave it out, and no command changes it.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getTool"];
         put?: never;
@@ -1941,7 +1941,7 @@ export interface paths {
          * Remove a tool
          * @description For good, with its grants and its credential.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["removeTool"];
         options?: never;
@@ -1950,7 +1950,7 @@ export interface paths {
          * Change a tool
          * @description Null or an empty text clears an optional field.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         patch: operations["updateTool"];
         trace?: never;
@@ -1970,7 +1970,7 @@ export interface paths {
          * Rotate a tool's credential
          * @description The one that agents share. The next fetch returns the new one. A credential of other parts than the current one is refused with 409 `credential_shape_differs`, unless `replace_shape` is true: agents that read a part would break.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `credential_shape_differs`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `credential_shape_differs`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         put: operations["rotateCredential"];
         post?: never;
@@ -1994,7 +1994,7 @@ export interface paths {
          * List versions of a usage guide
          * @description The newest come first.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listInstructions"];
         put?: never;
@@ -2023,7 +2023,7 @@ export interface paths {
          * Restore a version of a usage guide
          * @description This makes an earlier version the newest. Nothing is overwritten.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["restoreInstructions"];
         delete?: never;
@@ -2048,7 +2048,7 @@ export interface paths {
          * Unfreeze a tool
          * @description It can be granted again. What the freeze ended is not restored.
          *
-         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["unfreezeTool"];
         delete?: never;
@@ -2078,7 +2078,7 @@ export interface paths {
          *     Every role may call it. What was refused is in the audit, so without the permission `audit` (a viewer)
          *     `refused` is absent, and groups that were only refused are, too.
          *
-         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Permission: `read`. Limit: `admin_reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getUsage"];
         put?: never;
@@ -2100,7 +2100,7 @@ export interface paths {
          * Get myself
          * @description Who the agent is and what it may use.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getMe"];
         put?: never;
@@ -2124,7 +2124,7 @@ export interface paths {
          *     what is decided about it, and the tools that come, change or go. Its own fetches aren't among them. `id`,
          *     `Last-Event-ID`, `reset`, `: ping` and the end are as in GET /api/admin/events.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["streamMyEvents"];
         put?: never;
@@ -2146,7 +2146,7 @@ export interface paths {
          * Get the receipt of a fetch
          * @description It proves that the ledger holds a fetch of the agent. event_id is receipt.event_id of the answer that had the credential. The answer is 409 not_covered_yet until a checkpoint covers the event, which takes a minute at most. It can be checked without this service, with the keys of GET /.well-known/agentkey-keys.json.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `not_covered_yet`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getMyReceipt"];
         put?: never;
@@ -2168,7 +2168,7 @@ export interface paths {
          * List tools with my access
          * @description The catalog, newest first. Without parameters, the answer has every tool. A large catalog takes less room with view=short; GET /api/tools/{id} has the rest of a tool. The parameters combine. Without limit and cursor, the answer has every tool that matches, and no next_cursor.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["listMyTools"];
         put?: never;
@@ -2190,7 +2190,7 @@ export interface paths {
          * Describe a suggestion of a tool
          * @description What POST to this path accepts.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["describeSuggestTool"];
         put?: never;
@@ -2198,7 +2198,7 @@ export interface paths {
          * Suggest a tool
          * @description One that the catalog lacks. An existing suggestion of it gets one more backer. A human decides.
          *
-         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`, `suggestion_cooling_down`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `tool_exists`, `suggestion_cooling_down`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["suggestTool"];
         delete?: never;
@@ -2218,7 +2218,7 @@ export interface paths {
          * Get a tool with my access
          * @description Also how to request it, and its usage guide.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["getMyTool"];
         put?: never;
@@ -2240,7 +2240,7 @@ export interface paths {
          * Fetch a credential
          * @description At the moment of use. Every fetch is an event.
          *
-         *     Limit: `credentials`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `access_not_approved`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `credentials`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `access_not_approved`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["fetchCredential"];
         put?: never;
@@ -2265,7 +2265,7 @@ export interface paths {
          * Describe a note
          * @description What POST to this path accepts.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["describeSuggestNote"];
         put?: never;
@@ -2273,7 +2273,7 @@ export interface paths {
          * Suggest a note
          * @description What you learned about a tool that you have access to. An existing note that says the same gets one more backer.
          *
-         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `access_not_approved`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `suggestion_dismissed`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `access_not_approved`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `suggestion_dismissed`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["suggestNote"];
         delete?: never;
@@ -2293,7 +2293,7 @@ export interface paths {
          * Describe a request
          * @description What POST to this path accepts.
          *
-         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `reads`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         get: operations["describeRequestTool"];
         put?: never;
@@ -2304,14 +2304,14 @@ export interface paths {
          *     The request is made at once, whatever becomes of the connection. To wait longer, repeat the call with the same
          *     `Idempotency-Key`: it asks for nothing again and waits again. `GET /api/me/events` waits without an end.
          *
-         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_pending`, `already_approved`, `tool_frozen`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `requests`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`, `already_pending`, `already_approved`, `tool_frozen`, `too_many_waiting`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         post: operations["requestTool"];
         /**
          * Withdraw a request
          * @description The pending one for this tool.
          *
-         *     Limit: `requests`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
+         *     Limit: `requests`. Refusals: 400 `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
         delete: operations["withdrawRequest"];
         options?: never;
@@ -2330,7 +2330,7 @@ export interface paths {
          * Finish a sign-in
          * @description The identity provider sends the browser back here. Sets the session's cookie and continues to where the browser wanted to go.
          *
-         *     Refusals: 400 `validation_failed`; 401 `credentials_unknown`, `credentials_expired`; 403 `not_a_member`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`.
+         *     Refusals: 401 `credentials_unknown`, `credentials_expired`; 403 `not_a_member`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`.
          */
         get: operations["finishLogin"];
         put?: never;
@@ -2352,7 +2352,7 @@ export interface paths {
          * Follow a sign-in link
          * @description It works once. `agentkey admin login` prints one. Sets the session's cookie and continues to /. A browser that loads it ahead of time, or previews it, gets 503.
          *
-         *     Refusals: 400 `validation_failed`; 401 `credentials_unknown`, `credentials_expired`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 400 `validation_failed`; 401 `credentials_unknown`, `credentials_expired`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`.
          */
         get: operations["followLink"];
         put?: never;
@@ -2374,7 +2374,7 @@ export interface paths {
          * Sign in
          * @description With the identity provider. Sends the browser to the provider (OpenID Connect, authorization code with PKCE), which sends it back to /auth/callback.
          *
-         *     Refusals: 400 `validation_failed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`.
+         *     Refusals: 400 `validation_failed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`.
          */
         get: operations["login"];
         put?: never;
@@ -2398,7 +2398,7 @@ export interface paths {
          * Sign out
          * @description This ends the session of the cookie that comes with the call. It needs a page of the same origin. Without a session it changes nothing.
          *
-         *     Refusals: 400 `validation_failed`; 403 `origin_not_allowed`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 403 `origin_not_allowed`; 413 `body_too_large`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`.
          */
         post: operations["logout"];
         delete?: never;
@@ -2420,7 +2420,7 @@ export interface paths {
          * Begin a session
          * @description A token is exchanged for a session, whose cookie the answer sets. The token is a service token or one of a member's identity provider. The session lasts 12 hours at most, and ends with the token or the membership. The cookie is `__Host-agentkey`: HttpOnly, Secure, SameSite=Lax. Over plain HTTP on loopback it is `agentkey`, and isn't Secure.
          *
-         *     Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `origin_not_allowed`, `not_a_member`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`, `issuer_unavailable`.
+         *     Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `origin_not_allowed`, `not_a_member`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`.
          */
         post: operations["beginSession"];
         delete?: never;
@@ -2440,7 +2440,7 @@ export interface paths {
          * Read the reference
          * @description This document as a page. The page is part of the program and needs no other server: its policy lets it load from and call this origin only.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`; 503 `busy`.
          */
         get: operations["getReference"];
         put?: never;
@@ -2462,7 +2462,7 @@ export interface paths {
          * Get a file of the reference
          * @description What the page loads.
          *
-         *     Refusals: 400 `validation_failed`; 404 `not_found`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 404 `not_found`; 500 `internal`; 503 `busy`.
          */
         get: operations["getReferenceFile"];
         put?: never;
@@ -2484,7 +2484,7 @@ export interface paths {
          * Check that the process is alive
          * @description The answer says no more than that.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`.
          */
         get: operations["getHealth"];
         put?: never;
@@ -2506,7 +2506,7 @@ export interface paths {
          * Get this document
          * @description In OpenAPI 3.1.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`; 503 `busy`.
          */
         get: operations["getDocument"];
         put?: never;
@@ -2528,7 +2528,7 @@ export interface paths {
          * Check that the process is ready
          * @description Whether it can authenticate, vend and refuse. Anyone learns the status. What was checked, the projections and the version are only for callers on the machine itself and for admins, who send their token. The answer is at most a second old. While the log can't be reached no token can be checked, so only callers on the machine learn more than the status.
          *
-         *     Refusals: 400 `validation_failed`; 429 `rate_limited`; 500 `internal`; 503 `event_log_unavailable`, `log_restored`, `newer_version_required`, `busy`.
+         *     Refusals: 500 `internal`.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -3375,6 +3375,8 @@ export interface components {
             suggestion_id?: components["schemas"]["Id"];
             tool_id?: components["schemas"]["Id"];
         };
+        /** @description Server-sent events, each with a Happening as its data. */
+        Happenings: string;
         /** @description 32 bytes in base64. */
         Hash: string;
         Health: {
@@ -3693,6 +3695,7 @@ export interface components {
         };
         /** @description The body has no members and may be absent. */
         NoFields: Record<string, never>;
+        /** @description What agents learned about a tool and suggest for its usage guide. The audit calls it an instruction_suggestion. */
         Note: {
             backer_count: number;
             /** @description The first is the agent that wrote the note. */
@@ -4199,6 +4202,8 @@ export interface components {
             /** @description The number of removed links that led away from the product and its documentation. */
             links_removed: number;
         };
+        /** @description Server-sent events, which are meta, delta, done or error. */
+        SetupGuideEvents: string;
         /** @description The data of a meta event. */
         SetupGuideMeta: {
             auth_type: components["schemas"]["AuthType"];
@@ -4628,11 +4633,67 @@ export interface components {
             };
             content?: never;
         };
+        /** @description The request isn't well-formed, or a field or parameter in it isn't valid. */
+        PageProblem400ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
+        /** @description The credentials are missing, wrong or expired. */
+        PageProblem401ToAnyone: {
+            headers: {
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
+        /** @description The caller may not do this. */
+        PageProblem403ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
+        /** @description There is no such thing, or it belongs to another organization. */
+        PageProblem404ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
+        /** @description The limit of the call is used up. */
+        PageProblem429ToAnyone: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                "text/html": string;
+            };
+        };
         /** @description What went wrong. A browser, whose `Accept` contains `text/html`, gets a page for people. */
         PageProblemToAnyone: {
             headers: {
                 "Retry-After": components["headers"]["Retry-After"];
-                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
             };
@@ -4645,6 +4706,60 @@ export interface components {
         Problem: {
             headers: {
                 "Retry-After": components["headers"]["Retry-After"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request isn't well-formed, or a field or parameter in it isn't valid. */
+        Problem400: {
+            headers: {
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request isn't well-formed, or a field or parameter in it isn't valid. */
+        Problem400OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request isn't well-formed, or a field or parameter in it isn't valid. */
+        Problem400ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The credentials are missing, wrong or expired. */
+        Problem401: {
+            headers: {
                 "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                 "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
                 "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
@@ -4657,12 +4772,306 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The credentials are missing, wrong or expired. */
+        Problem401OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The credentials are missing, wrong or expired. */
+        Problem401ToAnyone: {
+            headers: {
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller may not do this. */
+        Problem403: {
+            headers: {
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller may not do this. */
+        Problem403OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller may not do this. */
+        Problem403ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing, or it belongs to another organization. */
+        Problem404: {
+            headers: {
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing, or it belongs to another organization. */
+        Problem404OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no such thing, or it belongs to another organization. */
+        Problem404ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It doesn't go with how things are now, or with another call. */
+        Problem409: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It doesn't go with how things are now, or with another call. */
+        Problem409OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description What the call is about has changed since the caller saw it. */
+        Problem412OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too large. */
+        Problem413: {
+            headers: {
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too large. */
+        Problem413OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too large. */
+        Problem413ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is of another media type. */
+        Problem415: {
+            headers: {
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is of another media type. */
+        Problem415OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is of another media type. */
+        Problem415ToAnyone: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The call has to say what the caller has seen. */
+        Problem428OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The limit of the call is used up. */
+        Problem429: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The limit of the call is used up. */
+        Problem429OfCommand: {
+            headers: {
+                "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Event-Position": components["headers"]["X-Event-Position"];
+                "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
+                "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
+                "X-RateLimit-Remaining": components["headers"]["X-RateLimit-Remaining"];
+                "X-RateLimit-Reset": components["headers"]["X-RateLimit-Reset"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The limit of the call is used up. */
+        Problem429ToAnyone: {
+            headers: {
+                "Retry-After": components["headers"]["Retry-After"];
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description What went wrong, its code, and the next call to make. */
         ProblemOfCommand: {
             headers: {
                 "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
                 "Retry-After": components["headers"]["Retry-After"];
-                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                 "X-Event-Position": components["headers"]["X-Event-Position"];
                 "X-RateLimit-Limit": components["headers"]["X-RateLimit-Limit"];
                 "X-RateLimit-Policy": components["headers"]["X-RateLimit-Policy"];
@@ -4679,7 +5088,6 @@ export interface components {
         ProblemToAnyone: {
             headers: {
                 "Retry-After": components["headers"]["Retry-After"];
-                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
             };
@@ -4862,6 +5270,7 @@ export type GrantsSummary = components['schemas']['GrantsSummary'];
 export type GuideText = components['schemas']['GuideText'];
 export type GuideTextOrNull = components['schemas']['GuideTextOrNull'];
 export type Happening = components['schemas']['Happening'];
+export type Happenings = components['schemas']['Happenings'];
 export type Hash = components['schemas']['Hash'];
 export type Health = components['schemas']['Health'];
 export type Id = components['schemas']['Id'];
@@ -4959,6 +5368,7 @@ export type SessionList = components['schemas']['SessionList'];
 export type SessionToken = components['schemas']['SessionToken'];
 export type SetupGuideDelta = components['schemas']['SetupGuideDelta'];
 export type SetupGuideDone = components['schemas']['SetupGuideDone'];
+export type SetupGuideEvents = components['schemas']['SetupGuideEvents'];
 export type SetupGuideMeta = components['schemas']['SetupGuideMeta'];
 export type SetupGuideWanted = components['schemas']['SetupGuideWanted'];
 export type ShortTool = components['schemas']['ShortTool'];
@@ -5004,8 +5414,38 @@ export type Weekday = components['schemas']['Weekday'];
 export type ResponseNoContentOfCommand = components['responses']['NoContentOfCommand'];
 export type ResponseNoContentToAnyone = components['responses']['NoContentToAnyone'];
 export type ResponseNotModified = components['responses']['NotModified'];
+export type ResponsePageProblem400ToAnyone = components['responses']['PageProblem400ToAnyone'];
+export type ResponsePageProblem401ToAnyone = components['responses']['PageProblem401ToAnyone'];
+export type ResponsePageProblem403ToAnyone = components['responses']['PageProblem403ToAnyone'];
+export type ResponsePageProblem404ToAnyone = components['responses']['PageProblem404ToAnyone'];
+export type ResponsePageProblem429ToAnyone = components['responses']['PageProblem429ToAnyone'];
 export type ResponsePageProblemToAnyone = components['responses']['PageProblemToAnyone'];
 export type ResponseProblem = components['responses']['Problem'];
+export type ResponseProblem400 = components['responses']['Problem400'];
+export type ResponseProblem400OfCommand = components['responses']['Problem400OfCommand'];
+export type ResponseProblem400ToAnyone = components['responses']['Problem400ToAnyone'];
+export type ResponseProblem401 = components['responses']['Problem401'];
+export type ResponseProblem401OfCommand = components['responses']['Problem401OfCommand'];
+export type ResponseProblem401ToAnyone = components['responses']['Problem401ToAnyone'];
+export type ResponseProblem403 = components['responses']['Problem403'];
+export type ResponseProblem403OfCommand = components['responses']['Problem403OfCommand'];
+export type ResponseProblem403ToAnyone = components['responses']['Problem403ToAnyone'];
+export type ResponseProblem404 = components['responses']['Problem404'];
+export type ResponseProblem404OfCommand = components['responses']['Problem404OfCommand'];
+export type ResponseProblem404ToAnyone = components['responses']['Problem404ToAnyone'];
+export type ResponseProblem409 = components['responses']['Problem409'];
+export type ResponseProblem409OfCommand = components['responses']['Problem409OfCommand'];
+export type ResponseProblem412OfCommand = components['responses']['Problem412OfCommand'];
+export type ResponseProblem413 = components['responses']['Problem413'];
+export type ResponseProblem413OfCommand = components['responses']['Problem413OfCommand'];
+export type ResponseProblem413ToAnyone = components['responses']['Problem413ToAnyone'];
+export type ResponseProblem415 = components['responses']['Problem415'];
+export type ResponseProblem415OfCommand = components['responses']['Problem415OfCommand'];
+export type ResponseProblem415ToAnyone = components['responses']['Problem415ToAnyone'];
+export type ResponseProblem428OfCommand = components['responses']['Problem428OfCommand'];
+export type ResponseProblem429 = components['responses']['Problem429'];
+export type ResponseProblem429OfCommand = components['responses']['Problem429OfCommand'];
+export type ResponseProblem429ToAnyone = components['responses']['Problem429ToAnyone'];
 export type ResponseProblemOfCommand = components['responses']['ProblemOfCommand'];
 export type ResponseProblemToAnyone = components['responses']['ProblemToAnyone'];
 export type ParameterActionFilter = components['parameters']['actionFilter'];
@@ -5080,6 +5520,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            default: components["responses"]["ProblemToAnyone"];
         };
     };
     listVerificationKeys: {
@@ -5147,6 +5588,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            404: components["responses"]["Problem404ToAnyone"];
             default: components["responses"]["ProblemToAnyone"];
         };
     };
@@ -5161,7 +5603,7 @@ export interface operations {
                 last_seen_before?: components["schemas"]["Time"];
                 /** @description Only agents that have fetched nothing since then. Those that are younger are left out. */
                 unused_since?: components["schemas"]["Time"];
-                /** @description In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. An agent that never called or fetched comes before all others. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "created_at" | "-created_at" | "name" | "-name" | "last_seen_at" | "-last_seen_at" | "fetch_count" | "-fetch_count" | "last_fetched_at" | "-last_fetched_at";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -5237,6 +5679,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -5316,6 +5762,13 @@ export interface operations {
                     "application/json": components["schemas"]["AgentWithKey"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5384,6 +5837,11 @@ export interface operations {
                     "application/json": components["schemas"]["Agent"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -5405,6 +5863,14 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5483,6 +5949,15 @@ export interface operations {
                     "application/json": components["schemas"]["Agent"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5551,6 +6026,14 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5572,6 +6055,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5642,6 +6132,14 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5734,6 +6232,15 @@ export interface operations {
                     "application/json": components["schemas"]["Agent"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5755,6 +6262,14 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5828,6 +6343,15 @@ export interface operations {
                     "application/json": components["schemas"]["Agent"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5916,6 +6440,15 @@ export interface operations {
                     "application/json": components["schemas"]["AgentWithKey"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -5989,6 +6522,15 @@ export interface operations {
                     "application/json": components["schemas"]["Agent"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -6094,6 +6636,10 @@ export interface operations {
                     "application/json": components["schemas"]["AuditList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6135,6 +6681,10 @@ export interface operations {
                     "application/json": components["schemas"]["AuditActionList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6171,6 +6721,11 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6215,6 +6770,11 @@ export interface operations {
                     "application/json": components["schemas"]["AuditConsistency"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6240,6 +6800,13 @@ export interface operations {
         };
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -6311,6 +6878,10 @@ export interface operations {
                     "application/json": components["schemas"]["AccessDiff"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6355,6 +6926,12 @@ export interface operations {
                     "application/json": components["schemas"]["AuditProof"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6391,6 +6968,11 @@ export interface operations {
                     "application/zip": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6454,6 +7036,10 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6491,6 +7077,10 @@ export interface operations {
                     "application/json": components["schemas"]["AuditIntegrity"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6524,6 +7114,11 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6600,6 +7195,11 @@ export interface operations {
                     "application/json": components["schemas"]["AuditEntry"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6662,6 +7262,10 @@ export interface operations {
                     "application/yaml": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6766,6 +7370,14 @@ export interface operations {
                     "application/json": components["schemas"]["ImportPlan"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -6804,9 +7416,13 @@ export interface operations {
                      *     event: grant.requested
                      *     data: {"action":"grant.requested","agent_id":"0198c0de-0000-7000-8000-00000000000a","tool_id":"0198c0de-0000-7000-8000-00000000001a","request_id":"0198c0de-0000-7000-8000-00000000002a","position":845}
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["Happenings"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6878,6 +7494,14 @@ export interface operations {
                     "application/json": components["schemas"]["Freeze"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -6898,7 +7522,7 @@ export interface operations {
                 expires_before?: components["schemas"]["Time"];
                 /** @description Only what was approved before then and has not been fetched since. */
                 unused_since?: components["schemas"]["Time"];
-                /** @description In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. created_at is the first time that it was requested or assigned. What never expires comes after what does; what was never fetched comes before what was. Names are those of now. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "created_at" | "-created_at" | "decided_at" | "-decided_at" | "expires_at" | "-expires_at" | "fetch_count" | "-fetch_count" | "last_fetched_at" | "-last_fetched_at" | "agent_name" | "-agent_name" | "tool_name" | "-tool_name";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -6969,6 +7593,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -6981,7 +7609,7 @@ export interface operations {
                 status?: components["schemas"]["NoteStatus"][];
                 /** @description Only items about this tool. */
                 tool_id?: components["parameters"]["toolIdFilter"];
-                /** @description In which order, with - before it for descending. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "created_at" | "-created_at" | "last_activity_at" | "-last_activity_at" | "tool_name" | "-tool_name";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -7045,6 +7673,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7101,6 +7733,11 @@ export interface operations {
                     "application/json": components["schemas"]["Note"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7176,6 +7813,15 @@ export interface operations {
                     "application/json": components["schemas"]["Note"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7252,6 +7898,15 @@ export interface operations {
                     "application/json": components["schemas"]["Note"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7307,6 +7962,10 @@ export interface operations {
                     "application/json": components["schemas"]["InvitationList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7368,6 +8027,13 @@ export interface operations {
                     "application/json": components["schemas"]["Invitation"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7387,6 +8053,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7437,6 +8110,10 @@ export interface operations {
                     "application/json": components["schemas"]["Admin"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7498,6 +8175,10 @@ export interface operations {
                     "application/json": components["schemas"]["MemberList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7549,6 +8230,11 @@ export interface operations {
                     "application/json": components["schemas"]["Member"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7568,6 +8254,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7627,6 +8320,14 @@ export interface operations {
                     "application/json": components["schemas"]["Member"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7689,6 +8390,10 @@ export interface operations {
                     "application/json": components["schemas"]["Meta"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7742,6 +8447,10 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationChannelList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7805,6 +8514,13 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7853,6 +8569,11 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -7874,6 +8595,14 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7936,6 +8665,15 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationChannel"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -7981,6 +8719,14 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationTest"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8037,6 +8783,10 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationDeliveryList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8091,6 +8841,14 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationDelivery"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8126,6 +8884,10 @@ export interface operations {
                     "application/json": components["schemas"]["Organization"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8172,6 +8934,13 @@ export interface operations {
                     "application/json": components["schemas"]["Organization"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8211,6 +8980,10 @@ export interface operations {
                     "application/json": components["schemas"]["OrganizationList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8257,6 +9030,13 @@ export interface operations {
                     "application/json": components["schemas"]["Organization"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8276,6 +9056,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8346,6 +9133,10 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8419,6 +9210,10 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8486,6 +9281,10 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8502,7 +9301,7 @@ export interface operations {
                 tool_id?: components["parameters"]["toolIdFilter"];
                 /** @description Only what is about tools of this mode. */
                 credential_mode?: components["parameters"]["credentialModeFilter"];
-                /** @description In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. Pending requests come before all that were decided; names are those of now. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "created_at" | "-created_at" | "decided_at" | "-decided_at" | "agent_name" | "-agent_name" | "tool_name" | "-tool_name";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -8562,6 +9361,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8655,6 +9458,13 @@ export interface operations {
                     "application/json": components["schemas"]["DecisionResults"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8731,6 +9541,11 @@ export interface operations {
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8797,6 +9612,15 @@ export interface operations {
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8864,6 +9688,15 @@ export interface operations {
                     "application/json": components["schemas"]["AccessRequest"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -8916,6 +9749,10 @@ export interface operations {
                     "application/json": components["schemas"]["RuleList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -8976,6 +9813,14 @@ export interface operations {
                     "application/json": components["schemas"]["Rule"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            428: components["responses"]["Problem428OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9043,6 +9888,13 @@ export interface operations {
                     "application/json": components["schemas"]["SimulatedRule"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9090,6 +9942,11 @@ export interface operations {
                     "application/json": components["schemas"]["Rule"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9111,6 +9968,14 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9171,6 +10036,16 @@ export interface operations {
                     "application/json": components["schemas"]["Rule"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            428: components["responses"]["Problem428OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9226,6 +10101,10 @@ export interface operations {
                     "application/json": components["schemas"]["ServiceTokenList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9288,6 +10167,13 @@ export interface operations {
                     "application/json": components["schemas"]["ServiceTokenWithSecret"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9307,6 +10193,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9358,6 +10251,10 @@ export interface operations {
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9377,6 +10274,12 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9396,6 +10299,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9406,7 +10316,7 @@ export interface operations {
                 q?: string;
                 /** @description One status, or several with commas between them. */
                 status?: components["schemas"]["SuggestionStatus"][];
-                /** @description In which order, with - before it for descending. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "backer_count" | "-backer_count" | "created_at" | "-created_at" | "last_activity_at" | "-last_activity_at" | "name" | "-name";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -9474,6 +10384,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9535,6 +10449,11 @@ export interface operations {
                     "application/json": components["schemas"]["Suggestion"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9619,6 +10538,16 @@ export interface operations {
                     "application/json": components["schemas"]["AcceptedSuggestion"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            428: components["responses"]["Problem428OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9696,6 +10625,15 @@ export interface operations {
                     "application/json": components["schemas"]["Suggestion"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -9786,6 +10724,10 @@ export interface operations {
                     "application/json": components["schemas"]["Summary"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9852,6 +10794,10 @@ export interface operations {
                     "application/json": components["schemas"]["ToolTemplateList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -9868,7 +10814,7 @@ export interface operations {
                 expires_before?: components["schemas"]["Time"];
                 /** @description Only tools of which nothing was fetched since then. Those that are younger are left out. */
                 unused_since?: components["schemas"]["Time"];
-                /** @description In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from. */
+                /** @description In which order, with - before it for descending. What never expires comes after what does; what was never fetched comes before what was. A cursor continues only the list that it came from. If a value changes while you read the pages, its item may come twice or not at all; by created_at each comes once. */
                 sort?: "created_at" | "-created_at" | "name" | "-name" | "updated_at" | "-updated_at" | "credential_expires_at" | "-credential_expires_at" | "fetch_count" | "-fetch_count" | "last_fetched_at" | "-last_fetched_at";
                 /** @description Whether the answer says how many items all pages together have. */
                 count?: components["parameters"]["count"];
@@ -9944,6 +10890,10 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10020,6 +10970,13 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10066,9 +11023,15 @@ export interface operations {
                      *     event: done
                      *     data: {"links_removed":0,"characters":43}
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["SetupGuideEvents"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            413: components["responses"]["Problem413"];
+            415: components["responses"]["Problem415"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10138,6 +11101,11 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10159,6 +11127,14 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10270,6 +11246,15 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10349,6 +11334,15 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10412,6 +11406,11 @@ export interface operations {
                     "application/json": components["schemas"]["InstructionsList"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10488,6 +11487,15 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10562,6 +11570,15 @@ export interface operations {
                     "application/json": components["schemas"]["Tool"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            412: components["responses"]["Problem412OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -10646,6 +11663,10 @@ export interface operations {
                     "application/json": components["schemas"]["Usage"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10696,6 +11717,10 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10731,9 +11756,13 @@ export interface operations {
                      *     event: grant.approved
                      *     data: {"action":"grant.approved","agent_id":"0198c0de-0000-7000-8000-00000000000a","tool_id":"0198c0de-0000-7000-8000-00000000001a","request_id":"0198c0de-0000-7000-8000-00000000002a","position":845}
                      */
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["Happenings"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10783,6 +11812,12 @@ export interface operations {
                     "application/json": components["schemas"]["VendingReceipt"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            409: components["responses"]["Problem409"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10848,6 +11883,10 @@ export interface operations {
                     "application/json": components["schemas"]["MyTools"] | components["schemas"]["ShortTools"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10910,6 +11949,10 @@ export interface operations {
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -10960,6 +12003,13 @@ export interface operations {
                     "application/json": components["schemas"]["Suggested"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -11004,6 +12054,11 @@ export interface operations {
                     "application/json": components["schemas"]["MyTool"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -11052,6 +12107,11 @@ export interface operations {
                     "application/json": components["schemas"]["Fetched"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -11111,6 +12171,11 @@ export interface operations {
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -11163,6 +12228,14 @@ export interface operations {
                     "application/json": components["schemas"]["Suggested"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -11218,6 +12291,11 @@ export interface operations {
                     "application/json": components["schemas"]["CallSchema"];
                 };
             };
+            400: components["responses"]["Problem400"];
+            401: components["responses"]["Problem401"];
+            403: components["responses"]["Problem403"];
+            404: components["responses"]["Problem404"];
+            429: components["responses"]["Problem429"];
             default: components["responses"]["Problem"];
         };
     };
@@ -11272,6 +12350,14 @@ export interface operations {
                     "application/json": components["schemas"]["RequestedAccess"];
                 };
             };
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            415: components["responses"]["Problem415OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -11291,6 +12377,13 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentOfCommand"];
+            400: components["responses"]["Problem400OfCommand"];
+            401: components["responses"]["Problem401OfCommand"];
+            403: components["responses"]["Problem403OfCommand"];
+            404: components["responses"]["Problem404OfCommand"];
+            409: components["responses"]["Problem409OfCommand"];
+            413: components["responses"]["Problem413OfCommand"];
+            429: components["responses"]["Problem429OfCommand"];
             default: components["responses"]["ProblemOfCommand"];
         };
     };
@@ -11313,6 +12406,9 @@ export interface operations {
                 };
                 content?: never;
             };
+            401: components["responses"]["PageProblem401ToAnyone"];
+            403: components["responses"]["PageProblem403ToAnyone"];
+            429: components["responses"]["PageProblem429ToAnyone"];
             default: components["responses"]["PageProblemToAnyone"];
         };
     };
@@ -11338,6 +12434,9 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["PageProblem400ToAnyone"];
+            401: components["responses"]["PageProblem401ToAnyone"];
+            429: components["responses"]["PageProblem429ToAnyone"];
             default: components["responses"]["PageProblemToAnyone"];
         };
     };
@@ -11366,6 +12465,9 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["PageProblem400ToAnyone"];
+            404: components["responses"]["PageProblem404ToAnyone"];
+            429: components["responses"]["PageProblem429ToAnyone"];
             default: components["responses"]["PageProblemToAnyone"];
         };
     };
@@ -11379,6 +12481,9 @@ export interface operations {
         requestBody?: never;
         responses: {
             204: components["responses"]["NoContentToAnyone"];
+            403: components["responses"]["Problem403ToAnyone"];
+            413: components["responses"]["Problem413ToAnyone"];
+            429: components["responses"]["Problem429ToAnyone"];
             default: components["responses"]["ProblemToAnyone"];
         };
     };
@@ -11401,6 +12506,12 @@ export interface operations {
         };
         responses: {
             204: components["responses"]["NoContentToAnyone"];
+            400: components["responses"]["Problem400ToAnyone"];
+            401: components["responses"]["Problem401ToAnyone"];
+            403: components["responses"]["Problem403ToAnyone"];
+            413: components["responses"]["Problem413ToAnyone"];
+            415: components["responses"]["Problem415ToAnyone"];
+            429: components["responses"]["Problem429ToAnyone"];
             default: components["responses"]["ProblemToAnyone"];
         };
     };
@@ -11423,6 +12534,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            default: components["responses"]["ProblemToAnyone"];
         };
     };
     getReferenceFile: {
@@ -11448,6 +12560,7 @@ export interface operations {
                     "text/javascript": string;
                 };
             };
+            404: components["responses"]["Problem404ToAnyone"];
             default: components["responses"]["ProblemToAnyone"];
         };
     };
@@ -11475,6 +12588,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            default: components["responses"]["ProblemToAnyone"];
         };
     };
     getDocument: {
@@ -11507,6 +12621,7 @@ export interface operations {
                     };
                 };
             };
+            default: components["responses"]["ProblemToAnyone"];
         };
     };
     getReadiness: {
@@ -11565,6 +12680,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            default: components["responses"]["ProblemToAnyone"];
         };
     };
 }
