@@ -1,7 +1,7 @@
 # Tools are pinned in tools/go.mod and tools/lint/go.mod and built on first use.
 tool = go tool -modfile=$(CURDIR)/tools/go.mod
 .DEFAULT_GOAL := help
-.PHONY: help build test quick bench lint api-lint format format-check generate generate-check vuln sbom reproducible
+.PHONY: help build test quick bench lint api-lint api-check format format-check generate generate-check vuln sbom reproducible
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -24,6 +24,8 @@ api-lint: ## lint the OpenAPI document as clients get it, with redocly; needs np
 	@mkdir -p bin
 	go run ./api/internal/published > bin/openapi.json
 	npx --yes @redocly/cli@2.77.0 lint bin/openapi.json --config api/lint/redocly.yaml
+api-check: ## report what would break clients of the document of BASE, a revision or a file
+	./scripts/api-check $(BASE)
 format: ## format with gofumpt
 	$(tool) gofumpt -w .
 format-check:
