@@ -61,7 +61,7 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 		return nil, err
 	}
 	filter := readmodels.AgentFilter{
-		Query: value(q.Q), Owners: owners, Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
+		Query: value(q.Q), Owners: owners, Tags: value(q.Tag), Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
 		UnusedSince: bound(q.UnusedSince),
 	}
 	found, err := model.Agents(call.ctx, call.Caller.Organization, filter, model.now, p)
@@ -99,6 +99,7 @@ func (s *Server) RegisterAgent(ctx context.Context, r RegisterAgentRequestObject
 	call := callOf(ctx)
 	made, err := s.Agents.Register(call.ctx, call.meta(), commands.NewAgent{
 		Name: r.Body.Name, Description: value(r.Body.Description), Owner: value(r.Body.Owner),
+		Labels: labelsOf(r.Body.Labels),
 	})
 	if err != nil {
 		return nil, err
@@ -150,6 +151,9 @@ func (s *Server) UpdateAgent(ctx context.Context, r UpdateAgentRequestObject) (U
 				return nil, err
 			}
 			change.OwnerID = &owner
+		}
+		if r.Body.Labels != nil {
+			change.Labels = new(labelsOf(r.Body.Labels))
 		}
 	}
 	done, err := s.doAgent(call, r.ID, change)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ func (s *Server) ExportCatalog(ctx context.Context, r ExportCatalogRequestObject
 				ID: &id, Name: t.Name, Description: optional(t.Description), URL: optional(t.URL),
 				DocsURL: optional(t.DocsURL), AuthType: AuthType(t.AuthType), CredentialMode: CredentialMode(t.Mode),
 				MaxGrantSeconds: optional(t.MaxGrantSeconds), Approval: rulesView(t.Approval),
+				Labels:       labelsView(t.Labels),
 				Instructions: optional(t.Instructions),
 			}
 		}
@@ -78,6 +80,7 @@ func writeTool(file *bytes.Buffer, id string, t catalog.Tool) {
 		fmt.Fprintf(file, "    max_grant_seconds: %d\n", t.MaxGrantSeconds)
 	}
 	writeRules(file, t.Approval)
+	writeLabels(file, t.Labels)
 	if t.Instructions != "" {
 		fmt.Fprintf(file, "    instructions: %s\n", body.YAML(t.Instructions, 6))
 	}
@@ -103,6 +106,17 @@ func writeRules(file *bytes.Buffer, r domain.ApprovalRules) {
 	}
 }
 
+// writeLabels writes the labels of a tool in the order of their keys, if it has any.
+func writeLabels(file *bytes.Buffer, l domain.Labels) {
+	of := l.Map()
+	if len(of) > 0 {
+		file.WriteString("    labels:\n")
+	}
+	for _, key := range slices.Sorted(maps.Keys(of)) {
+		fmt.Fprintf(file, "      %s: %s\n", body.YAML(key, 8), body.YAML(of[key], 8))
+	}
+}
+
 // ImportCatalog answers PUT /api/admin/catalog/import. A body of YAML was made JSON when it was
 // read.
 func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject) (ImportCatalogResponseObject, error) {
@@ -117,6 +131,7 @@ func (s *Server) ImportCatalog(ctx context.Context, r ImportCatalogRequestObject
 			ID: value(t.ID), Name: t.Name, Description: value(t.Description), URL: value(t.URL),
 			DocsURL: value(t.DocsURL), AuthType: catalog.AuthType(t.AuthType), Mode: catalog.Mode(t.CredentialMode),
 			Instructions: value(t.Instructions), MaxGrantSeconds: value(t.MaxGrantSeconds), Approval: approval,
+			Labels: labelsOf(t.Labels),
 		}
 	}
 	dryRun := value(r.Params.DryRun)

@@ -36,7 +36,7 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 		return nil, err
 	}
 	found, err := model.Tools(call.ctx, call.Caller.Organization, readmodels.ToolFilter{
-		Query: value(q.Q), CredentialMode: string(value(q.CredentialMode)), HasCredential: q.HasCredential,
+		Query: value(q.Q), Tags: value(q.Tag), CredentialMode: string(value(q.CredentialMode)), HasCredential: q.HasCredential,
 		ExpiresBefore: bound(q.ExpiresBefore), UnusedSince: bound(q.UnusedSince),
 	}, model.now, p)
 	if err != nil {
@@ -78,6 +78,7 @@ func newTool(place string, b NewTool) (catalog.AddTool, domain.Secret, error) {
 		Name: b.Name, Description: value(b.Description), URL: value(b.URL), DocsURL: value(b.DocsURL),
 		AuthType: catalog.AuthType(b.AuthType), Mode: catalog.Mode(b.CredentialMode),
 		Instructions: value(b.Instructions), MaxGrantSeconds: value(b.MaxGrantSeconds), Approval: approval,
+		Labels: labelsOf(b.Labels),
 	}, secret, err
 }
 
@@ -124,6 +125,9 @@ func (s *Server) UpdateTool(ctx context.Context, r UpdateToolRequestObject) (Upd
 				return nil, err
 			}
 			change.Approval = &approval
+		}
+		if b.Labels != nil {
+			change.Labels = new(labelsOf(b.Labels))
 		}
 	}
 	done, err := s.Tools.Update(call.ctx, call.edit(), change)

@@ -1922,6 +1922,9 @@ type Agent struct {
 	// Keys The keys that work now, and then the last ones that ended, three at most together.
 	Keys []AgentKey `json:"keys"`
 
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels *Labels `json:"labels,omitempty"`
+
 	// LastFetchedAt RFC 3339 in UTC.
 	LastFetchedAt *Time `json:"last_fetched_at,omitempty"`
 
@@ -1941,7 +1944,10 @@ type Agent struct {
 // AgentChange defines model for AgentChange.
 type AgentChange struct {
 	Description *string `json:"description,omitempty"`
-	Name        *string `json:"name,omitempty"`
+
+	// Labels All labels from now on. Null, and an empty object, remove them.
+	Labels *LabelsOrNull `json:"labels,omitempty"`
+	Name   *string       `json:"name,omitempty"`
 
 	// Owner Who is responsible for the agent. It is stored sealed; see POST.
 	Owner *string `json:"owner,omitempty"`
@@ -2335,10 +2341,13 @@ type CatalogFileTool struct {
 	DocsURL *WebAddress `json:"docs_url,omitempty"`
 
 	// ID A UUID in canonical lower case.
-	ID              *ID        `json:"id,omitempty"`
-	Instructions    *GuideText `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64     `json:"max_grant_seconds,omitempty"`
-	Name            string     `json:"name"`
+	ID           *ID        `json:"id,omitempty"`
+	Instructions *GuideText `json:"instructions,omitempty"`
+
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels          *Labels `json:"labels,omitempty"`
+	MaxGrantSeconds *int64  `json:"max_grant_seconds,omitempty"`
+	Name            string  `json:"name"`
 
 	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
@@ -2931,6 +2940,12 @@ type KnownCredential struct {
 	ToolName          string             `json:"tool_name"`
 }
 
+// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+type Labels map[string]string
+
+// LabelsOrNull All labels from now on. Null, and an empty object, remove them.
+type LabelsOrNull = Labels
+
 // Me defines model for Me.
 type Me struct {
 	AgentID   string `json:"agent_id"`
@@ -3104,7 +3119,10 @@ type Named struct {
 // NewAgent defines model for NewAgent.
 type NewAgent struct {
 	Description *string `json:"description,omitempty"`
-	Name        string  `json:"name"`
+
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels *Labels `json:"labels,omitempty"`
+	Name   string  `json:"name"`
 
 	// Owner Who is responsible for the agent, such as an e-mail address. It is stored sealed, shown to those who may read agents, and can be erased. What was erased isn't shown again.
 	Owner *string `json:"owner,omitempty"`
@@ -3237,10 +3255,13 @@ type NewTool struct {
 	Description    *string        `json:"description,omitempty"`
 
 	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
-	DocsURL         *WebAddress `json:"docs_url,omitempty"`
-	Instructions    *GuideText  `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64      `json:"max_grant_seconds,omitempty"`
-	Name            string      `json:"name"`
+	DocsURL      *WebAddress `json:"docs_url,omitempty"`
+	Instructions *GuideText  `json:"instructions,omitempty"`
+
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels          *Labels `json:"labels,omitempty"`
+	MaxGrantSeconds *int64  `json:"max_grant_seconds,omitempty"`
+	Name            string  `json:"name"`
 
 	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddress `json:"url,omitempty"`
@@ -3672,6 +3693,9 @@ type RequestedTool struct {
 	HasCredential bool   `json:"has_credential"`
 	ID            string `json:"id"`
 
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels *Labels `json:"labels,omitempty"`
+
 	// MaxExpiresAt The latest expires_at that an approval may have at this moment. Absent if the tool has no limit.
 	MaxExpiresAt *Time  `json:"max_expires_at,omitempty"`
 	Name         string `json:"name"`
@@ -3690,6 +3714,9 @@ type RequestingAgent struct {
 	CreatedAt   Time   `json:"created_at"`
 	Description string `json:"description"`
 	ID          string `json:"id"`
+
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels *Labels `json:"labels,omitempty"`
 
 	// LastSeenAt When it last asked for or fetched something. Absent if it never did.
 	LastSeenAt *Time  `json:"last_seen_at,omitempty"`
@@ -4185,6 +4212,9 @@ type Tool struct {
 	Instructions        string      `json:"instructions"`
 	InstructionsVersion int         `json:"instructions_version"`
 
+	// Labels What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there.
+	Labels *Labels `json:"labels,omitempty"`
+
 	// LastFetchedAt RFC 3339 in UTC.
 	LastFetchedAt   *Time  `json:"last_fetched_at,omitempty"`
 	MaxGrantSeconds *int64 `json:"max_grant_seconds,omitempty"`
@@ -4210,10 +4240,13 @@ type ToolChange struct {
 	Description *string              `json:"description,omitempty"`
 
 	// DocsURL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
-	DocsURL         *WebAddressOrNull `json:"docs_url,omitempty"`
-	Instructions    *GuideTextOrNull  `json:"instructions,omitempty"`
-	MaxGrantSeconds *int64            `json:"max_grant_seconds,omitempty"`
-	Name            *string           `json:"name,omitempty"`
+	DocsURL      *WebAddressOrNull `json:"docs_url,omitempty"`
+	Instructions *GuideTextOrNull  `json:"instructions,omitempty"`
+
+	// Labels All labels from now on. Null, and an empty object, remove them.
+	Labels          *LabelsOrNull `json:"labels,omitempty"`
+	MaxGrantSeconds *int64        `json:"max_grant_seconds,omitempty"`
+	Name            *string       `json:"name,omitempty"`
 
 	// URL An http or https URL without a user. It is stored as it is understood: scheme and host in lower case, the host in ASCII.
 	URL *WebAddressOrNull `json:"url,omitempty"`
@@ -4494,6 +4527,9 @@ type ReportFormat = string
 // RetriesFilter defines model for retriesFilter.
 type RetriesFilter = bool
 
+// Tag defines model for tag.
+type Tag = []string
+
 // ToFilter RFC 3339 in UTC.
 type ToFilter = Time
 
@@ -4513,6 +4549,9 @@ type ListAgentsParams struct {
 
 	// Status One status, or several with commas between them.
 	Status *[]AgentStatus `form:"status,omitempty" json:"status,omitempty"`
+
+	// Tag Only what has this label: a key, or a key, a colon and the whole value, such as `team:platform`. Repeat it for what has all of several: `tag=team:platform&tag=production`.
+	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// LastSeenBefore Only agents that have not called since then. Those that are younger are left out.
 	LastSeenBefore *Time `form:"last_seen_before,omitempty" json:"last_seen_before,omitempty"`
@@ -4994,6 +5033,9 @@ type ListToolTemplatesParams struct {
 type ListToolsParams struct {
 	// Q Any part of the name, the description or the URL, in upper or lower case, with or without accents.
 	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Tag Only what has this label: a key, or a key, a colon and the whole value, such as `team:platform`. Repeat it for what has all of several: `tag=team:platform&tag=production`.
+	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// CredentialMode Only what is about tools of this mode.
 	CredentialMode *CredentialModeFilter `form:"credential_mode,omitempty" json:"credential_mode,omitempty"`
@@ -5993,6 +6035,14 @@ func (siw *ServerInterfaceWrapper) ListAgents(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", false, false, "status", c.Request.URL.Query(), &params.Status, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter status: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tag" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", c.Request.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -8706,6 +8756,14 @@ func (siw *ServerInterfaceWrapper) ListTools(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: "line"})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tag" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", c.Request.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
 		return
 	}
 

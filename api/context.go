@@ -32,6 +32,7 @@ func (s *Server) contextOf(call *call, n *naming, request readmodels.Request) *R
 		about.Tool = readmodels.Tool{
 			ID: request.ToolID, Name: t.Name, Description: t.Description, URL: t.URL, CredentialVersion: t.CredentialVersion,
 			CredentialFields: t.CredentialFields, MaxGrantSeconds: t.MaxGrantSeconds, FrozenAt: value(t.FrozenAt),
+			Labels:   t.Labels,
 			Approved: about.Tool.Approved,
 		}
 	}
@@ -61,12 +62,13 @@ func (n *naming) context(ctx context.Context, c readmodels.RequestContext, now t
 			ID: c.Agent.ID, Name: c.Agent.Name, Description: c.Agent.Description,
 			Status: AgentStatus(c.Agent.Status), CreatedAt: c.Agent.CreatedAt.UTC(),
 			LastSeenAt: optionalTime(c.Agent.LastSeenAt), Approved: c.Agent.Approved,
-			Owner: n.owner(ctx, c.Agent.OwnerID),
+			Owner: n.owner(ctx, c.Agent.OwnerID), Labels: labelsView(c.Agent.Labels),
 		},
 		Tool: RequestedTool{
 			ID: c.Tool.ID, Name: c.Tool.Name, Description: c.Tool.Description, URL: optional(c.Tool.URL),
 			HasCredential: c.Tool.CredentialVersion > 0 && c.Tool.RemovedAt.IsZero(), Approved: c.Tool.Approved,
 			FrozenAt: optionalTime(c.Tool.FrozenAt), RemovedAt: optionalTime(c.Tool.RemovedAt),
+			Labels: labelsView(c.Tool.Labels),
 		},
 		History: views(c.History, func(p readmodels.Past) PastAccess { return n.pastAccess(ctx, c.Agent, p) }),
 		More:    optional(c.More),

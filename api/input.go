@@ -72,7 +72,8 @@ func checkHeaders(c *gin.Context, op *contract.Operation) error {
 	return err
 }
 
-// parametersOf reads the query. The operation must take every parameter in it, once.
+// parametersOf reads the query. The operation must take every parameter in it, once unless it may
+// be repeated.
 func parametersOf(c *gin.Context, op *contract.Operation) (url.Values, error) {
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
@@ -80,7 +81,7 @@ func parametersOf(c *gin.Context, op *contract.Operation) (url.Values, error) {
 	}
 	names := slices.Sorted(maps.Keys(query))
 	for _, name := range names {
-		if len(query[name]) > 1 {
+		if len(query[name]) > 1 && !op.Repeats(name) {
 			return nil, domain.Invalid(name, "it is given more than once")
 		}
 	}

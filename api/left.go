@@ -23,7 +23,7 @@ func agentLeft(id string, a agent.State, now time.Time) readmodels.Agent {
 		ID: id, Name: a.Name, Description: a.Description, Status: string(a.Status), CreatedAt: a.CreatedAt,
 		CreatedBy: a.CreatedBy, LastSeenAt: a.LastSeenAt, FetchCount: a.FetchCount, LastFetchedAt: a.LastFetchedAt,
 		Approved: a.Count(agent.Approved, now),
-		Pending:  a.Count(agent.Pending, now), Revision: a.Revision, OwnerID: a.OwnerID,
+		Pending:  a.Count(agent.Pending, now), Revision: a.Revision, OwnerID: a.OwnerID, Labels: a.Labels,
 	}
 	if is := a.Bound(); is != nil {
 		out.Identity = readmodels.Identity{
@@ -47,6 +47,7 @@ func (s *Server) toolLeft(ctx context.Context, organization, id string, t catalo
 		CredentialExpiresAt: value(t.CredentialExpiresAt), CredentialSince: t.CredentialAt, CredentialBy: t.CredentialBy,
 		CredentialFields: t.CredentialFields, Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, Approval: t.Approval,
+		Labels:    t.Labels,
 		CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, FrozenAt: value(t.FrozenAt), Revision: t.Revision,
 	}
 	if row, err := s.Models.Tool(ctx, organization, id, s.Clock()); err == nil {

@@ -123,6 +123,7 @@ func (n *naming) agent(ctx context.Context, a readmodels.Agent, now time.Time) A
 		LastFetchedAt: optionalTime(a.LastFetchedAt),
 		Grants:        GrantCounts{Approved: a.Approved, Pending: a.Pending},
 		Owner:         n.owner(ctx, a.OwnerID),
+		Labels:        labelsView(a.Labels),
 	}
 	if i := a.Identity; i.Issuer != "" {
 		out.Identity = &AgentIdentity{
@@ -139,7 +140,7 @@ func (n *naming) tool(ctx context.Context, t readmodels.Tool) Tool {
 		HasCredential: t.CredentialVersion > 0 && t.RemovedAt.IsZero(), CredentialVersion: t.CredentialVersion,
 		CredentialExpiresAt: optionalTime(t.CredentialExpiresAt), Instructions: t.Instructions,
 		InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: optional(t.MaxGrantSeconds),
-		Approval: rulesView(t.Approval), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+		Approval: rulesView(t.Approval), Labels: labelsView(t.Labels), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 		RemovedAt: optionalTime(t.RemovedAt), FrozenAt: optionalTime(t.FrozenAt),
 		Revision: t.Revision,
 		Grants:   GrantCounts{Approved: t.Approved, Pending: t.Pending}, TemplateID: n.server.templateOf(t.Name, t.URL),
@@ -151,6 +152,17 @@ func (n *naming) tool(ctx context.Context, t readmodels.Tool) Tool {
 		out.CredentialFields = (*[]string)(&t.CredentialFields)
 	}
 	return out
+}
+
+// labelsOf are those of a body; none where it has none.
+func labelsOf(b *Labels) domain.Labels { return domain.NewLabels(value(b)) }
+
+// labelsView is absent where there are none.
+func labelsView(l domain.Labels) *Labels {
+	if l == "" {
+		return nil
+	}
+	return new(Labels(l.Map()))
 }
 
 // confusableView is absent where nothing looks alike.

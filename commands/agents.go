@@ -50,7 +50,10 @@ func owned(m loop.Meta, build loop.Build[agent.State, agent.Command]) loop.Build
 
 // NewAgent is what an admin says of a new agent. Owner is the person responsible for it, an e-mail
 // or a name: it is stored sealed, under an id that only this installation can derive.
-type NewAgent struct{ Name, Description, Owner string }
+type NewAgent struct {
+	Name, Description, Owner string
+	Labels                   domain.Labels
+}
 
 // IssuedKey is a key that an agent was given. The call that drew it shows its text once: APIKey is
 // empty where the command was carried out by an earlier call, which alone knew the text.
@@ -100,7 +103,8 @@ func (a *Agents) Register(ctx context.Context, m loop.Meta, n NewAgent) (IssuedK
 		_, key, err := draft.Key(keys.Agent, id, 1)
 		return agent.Register{
 			OrganizationID: m.Organization, Name: n.Name, Description: n.Description, OwnerID: owner,
-			Key: agent.Key{Number: 1, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
+			Labels: n.Labels,
+			Key:    agent.Key{Number: 1, ID: loop.DerivedID(m.CommandID, "key").String(), Hash: key.Hash()},
 		}, err
 	})
 	if err != nil {

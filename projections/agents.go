@@ -21,7 +21,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 			ID: id, OrganizationID: b.OrganizationID, Position: int64(e.Position), //nolint:gosec // positions fit
 			Name: b.Name, NameFolded: readmodels.Fold(b.Name), Description: b.Description,
 			DescriptionFolded: readmodels.Fold(b.Description), OwnerID: b.OwnerID, CreatedAt: at,
-			CreatedByType: string(by.Type), CreatedByID: by.ID,
+			CreatedByType: string(by.Type), CreatedByID: by.ID, Labels: string(b.Labels),
 		})
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (r *rows) agent(ctx context.Context, id string, e codec.Verified, body agen
 		return r.tx.UpdateAgent(ctx, readmodels.UpdateAgentParams{
 			ID: id, Name: readmodels.Optional(b.Name), NameFolded: readmodels.Optional(folded(b.Name)),
 			Description: readmodels.Optional(b.Description), OwnerID: readmodels.Optional(b.OwnerID),
-			DescriptionFolded: readmodels.Optional(folded(b.Description)),
+			DescriptionFolded: readmodels.Optional(folded(b.Description)), Labels: readmodels.Optional(b.Labels),
 		})
 	case agent.KeyRotated:
 		return r.rotate(ctx, id, b, at)

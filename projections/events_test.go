@@ -40,7 +40,7 @@ var (
 
 	registered = step{"agent-bot", admin, agent.Registered{
 		OrganizationID: org, Name: "Build  BOT", Description: "builds", OwnerID: "p1",
-		Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"},
+		Key: agent.Key{Number: 1, ID: "k1", Hash: "5ec4e7"}, Labels: domain.NewLabels(map[string]string{"team": "x"}),
 	}}
 	another = step{"agent-bot2", admin, agent.Registered{
 		OrganizationID: org, Name: "Other bot", Key: agent.Key{Number: 1, ID: "k9", Hash: "5ec4e7"},
@@ -115,7 +115,7 @@ var tellings = []struct {
 		"an agent is registered", nil, registered, []string{
 			"+agent_keys bot/1: created_at=now id=k1",
 			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds " +
-				"description_folded=builds name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
+				"description_folded=builds labels={\"team\":\"x\"} name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
 		}, "agent bot, agent bot",
 	},
 	{
@@ -129,10 +129,12 @@ var tellings = []struct {
 		"agent bot, agent bot",
 	},
 	{
-		"an agent gets another description and owner",
+		"an agent gets another description and owner, and has no labels any more",
 		[]step{registered},
-		step{"agent-bot", admin, agent.Updated{Description: new(""), OwnerID: new("p2")}},
-		[]string{"agents bot: description= description_folded= owner_id=p2 revision=2"},
+		step{"agent-bot", admin, agent.Updated{
+			Description: new(""), OwnerID: new("p2"), Labels: new(domain.Labels("")),
+		}},
+		[]string{"agents bot: description= description_folded= labels= owner_id=p2 revision=2"},
 		"agent bot, agent bot",
 	},
 	{
@@ -496,10 +498,11 @@ var tellings = []struct {
 		step{"catalog-" + org, admin, catalog.ToolUpdated{
 			ToolID: "github", Name: new("Git Hub"), FoldedName: new("git hub"), Description: new("d"), URL: new("u"),
 			Site: new("s"), DocsURL: new(""), AuthType: new(catalog.AuthType("other")), MaxGrantSeconds: new(int64(0)),
+			Labels: new(domain.NewLabels(map[string]string{"team": ""})),
 		}},
 		[]string{
 			"+former_names github/here: name=GitHub name_folded=github organization_id=org",
-			"tools github: auth_type=other description=d description_folded=d docs_url= max_grant_seconds=0 " +
+			"tools github: auth_type=other description=d description_folded=d docs_url= labels={\"team\":\"\"} max_grant_seconds=0 " +
 				"name=Git Hub name_folded=git hub revision=2 updated_at=now url=u",
 		},
 		"tool github, tool github",

@@ -173,6 +173,7 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			CredentialVersion: version, CredentialAt: since, CredentialByType: string(giver.Type),
 			CredentialByID: giver.ID, CredentialFields: readmodels.Parts(b.CredentialFields),
 			MaxGrantSeconds: b.MaxGrantSeconds, Approval: readmodels.Rules(b.Approval), At: at,
+			Labels: string(b.Labels),
 		})
 	case catalog.ToolUpdated:
 		if b.Name != nil {
@@ -190,6 +191,7 @@ func (r *rows) tool(ctx context.Context, e codec.Verified, body catalog.Event) e
 			DescriptionFolded: readmodels.Optional(folded(b.Description)), Url: readmodels.Optional(b.URL),
 			DocsUrl: readmodels.Optional(b.DocsURL), AuthType: readmodels.Optional(b.AuthType),
 			MaxGrantSeconds: readmodels.OptionalInt(b.MaxGrantSeconds), Approval: readmodels.OptionalRules(b.Approval), At: at,
+			Labels: readmodels.Optional(b.Labels),
 		})
 	case catalog.ToolCredentialRotated:
 		return r.tx.RotateToolCredential(ctx, readmodels.RotateToolCredentialParams{

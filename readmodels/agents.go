@@ -12,7 +12,8 @@ import (
 // Agent is one agent. Only a single one that is asked for by its id may be retired.
 type Agent struct {
 	ID, Name, Description string
-	OwnerID               string   // a person's id
+	OwnerID               string // a person's id
+	Labels                domain.Labels
 	Identity              Identity // of its workload; the zero one: none
 	Status                string   // active, suspended or retired
 	Keys                  []Key    // newest last, the last ended ones among them
@@ -50,6 +51,7 @@ type AgentFilter struct {
 	Query                       string    // any part of the name or the description, whatever its case
 	Owners                      []string  // whose agents are found by Query too
 	Status                      string    // or several, with commas between them
+	Tags                        []string  // keys of labels, or keys and values as key:value; it has all of them
 	LastSeenBefore, UnusedSince time.Time // those that called, or fetched, at that time or later are left out
 }
 
@@ -64,6 +66,7 @@ func (f AgentFilter) from(q *text, organization string) {
 		q.add(" AND c.status <> 'retired'")
 	}
 	q.oneOf("c.status", f.Status)
+	q.tagged("c.labels", f.Tags)
 	q.containsOr(Fold(f.Query), "c.owner_id", f.Owners, "c.name_folded", "c.description_folded")
 	q.since("c.last_seen_at", "c.created_at", f.LastSeenBefore)
 	q.since("c.last_fetched_at", "c.created_at", f.UnusedSince)
@@ -106,7 +109,7 @@ func (db *DB) Owners(ctx context.Context, organization string, most int) ([]stri
 }
 
 func agentColumns(now string) string {
-	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.identity, a.bound_at, a.status, a.created_at,
+	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.labels, a.identity, a.bound_at, a.status, a.created_at,
     a.created_by_type,
     a.created_by_id, a.last_seen_at, a.fetch_count, a.last_fetched_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
@@ -119,13 +122,18 @@ FROM (
     SELECT c.*, `
 }
 
-// agents lists a page of some agents with their keys, and the values by which they are sorted.
-func (db *DB) agents(ctx context.Context, from func(*text), now time.Time, p Page) ([]Agent, sortedBy, error) {
+func (db *DB) agentQuery(from func(*text), now time.Time, p Page) *text {
 	o, q := agentSorts.order(p), &text{}
 	q.add(agentColumns(q.arg(Micros(now))), o.value(), " AS sorted_by ")
 	from(q)
 	q.sorted("c", o, db.then(o, p))
 	q.add(") AS a LEFT JOIN agent_keys AS k ON k.agent_id = a.id", o.clause("a.sorted_by", "a.position"), ", k.number")
+	return q
+}
+
+// agents lists a page of some agents with their keys, and the values by which they are sorted.
+func (db *DB) agents(ctx context.Context, from func(*text), now time.Time, p Page) ([]Agent, sortedBy, error) {
+	q := db.agentQuery(from, now, p)
 	agents, by := []Agent{}, sortedBy{}
 	_, err := collect(ctx, db, q, "agents", func(rows *sql.Rows) (struct{}, error) {
 		var a Agent
@@ -135,7 +143,7 @@ func (db *DB) agents(ctx context.Context, from func(*text), now time.Time, p Pag
 		var number, made, expires, used sql.NullInt64
 		var value sortedBy
 		err := rows.Scan(
-			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &identity, &bound, &a.Status, &created,
+			&a.ID, &position, &a.Name, &a.Description, &a.OwnerID, &a.Labels, &identity, &bound, &a.Status, &created,
 			&a.CreatedBy.Type, &a.CreatedBy.ID,
 			&seen, &a.FetchCount, &fetched, &retired, &a.Revision, &a.Approved, &a.Pending, &key, &number, &made, &expires,
 			&used, &value,

@@ -78,7 +78,7 @@ func idsOf(requests []Request, id func(Request) string) []string {
 
 func (db *DB) askers(ctx context.Context, organization string, ids []string, now time.Time) (map[string]Agent, error) {
 	q := &text{}
-	q.add(`SELECT a.id, a.name, a.description, a.owner_id, a.status, a.created_at, a.last_seen_at,
+	q.add(`SELECT a.id, a.name, a.description, a.owner_id, a.labels, a.status, a.created_at, a.last_seen_at,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id
       WHERE g.agent_id = a.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > `, q.arg(Micros(now)), `))
@@ -87,7 +87,7 @@ FROM agents AS a WHERE a.organization_id = `, q.arg(organization))
 	rows, err := collect(ctx, db, q, "agents that asked", func(rows *sql.Rows) (Agent, error) {
 		var a Agent
 		var created, seen int64
-		err := rows.Scan(&a.ID, &a.Name, &a.Description, &a.OwnerID, &a.Status, &created, &seen, &a.Approved)
+		err := rows.Scan(&a.ID, &a.Name, &a.Description, &a.OwnerID, &a.Labels, &a.Status, &created, &seen, &a.Approved)
 		a.CreatedAt, a.LastSeenAt = toTime(created), toTime(seen)
 		return a, err
 	})
@@ -97,7 +97,7 @@ FROM agents AS a WHERE a.organization_id = `, q.arg(organization))
 func (db *DB) asked(ctx context.Context, organization string, ids []string, now time.Time) (map[string]Tool, error) {
 	q := &text{}
 	q.add(`SELECT t.id, t.name, t.description, t.url, t.credential_mode, t.credential_version, t.credential_fields,
-    t.max_grant_seconds, t.removed_at, t.frozen_at,
+    t.max_grant_seconds, t.labels, t.removed_at, t.frozen_at,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > `, q.arg(Micros(now)), `))
 FROM tools AS t WHERE t.organization_id = `, q.arg(organization))
@@ -107,7 +107,7 @@ FROM tools AS t WHERE t.organization_id = `, q.arg(organization))
 		var removed, frozen int64
 		var fields string
 		err := rows.Scan(&t.ID, &t.Name, &t.Description, &t.URL, &t.CredentialMode, &t.CredentialVersion, &fields,
-			&t.MaxGrantSeconds, &removed, &frozen, &t.Approved)
+			&t.MaxGrantSeconds, &t.Labels, &removed, &frozen, &t.Approved)
 		t.CredentialFields, t.RemovedAt, t.FrozenAt = toParts(fields), toTime(removed), toTime(frozen)
 		return t, err
 	})

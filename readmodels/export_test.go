@@ -39,6 +39,12 @@ func (db *DB) ExplainRequests(ctx context.Context, organization string, f Reques
 	return db.explain(ctx, db.requestQuery(organization, "", f, p))
 }
 
+// ExplainAgents is ExplainAudit of a page of agents.
+func (db *DB) ExplainAgents(ctx context.Context, organization string, f AgentFilter, p Page) (string, error) {
+	from := func(q *text) { f.from(q, organization) }
+	return db.explain(ctx, db.agentQuery(from, time.Unix(0, 0), p))
+}
+
 func (db *DB) explain(ctx context.Context, q *text) (string, error) {
 	explain, columns := "EXPLAIN (ANALYZE, FORMAT JSON, TIMING off) ", 1
 	if db.live.names == nil {

@@ -114,6 +114,36 @@ func testListPlans(t *testing.T, s *shelf) {
 	}
 }
 
+// testTaggedPlans has pages of agents with labels explained, of now and of the past. What everybody
+// has is found among the first rows, in the order of the list; what nobody has takes one look at
+// each row of the organization, and none at those of others.
+func testTaggedPlans(t *testing.T, s *shelf) {
+	const agents, most = 2000, 80
+	ctx := t.Context()
+	s.write(func(tx *readmodels.Tx) (err error) {
+		for i := range agents {
+			id, organization := fmt.Sprint("a", i), acme
+			if i%2 == 1 {
+				organization = "globex"
+			}
+			err = errors.Join(err, tx.InsertAgent(ctx, readmodels.InsertAgentParams{
+				ID: id, OrganizationID: organization, Position: s.next(), Name: id, NameFolded: id, Labels: `{"team":"x"}`,
+			}), tx.KeepPastAgent(ctx, readmodels.KeepPastAgentParams{ID: id, Since: s.position}))
+		}
+		return err
+	})
+	if err := s.db.Analyze(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for tag, rows := range map[string]float64{"team": most, "team:x": most, "team:y": agents/2 + most} {
+		for _, m := range []readmodels.Moment{{}, {Position: uint64(s.position) - 10}} {
+			f := readmodels.AgentFilter{Tags: []string{tag}}
+			plan := must[string](t)(s.db.At(m).ExplainAgents(ctx, acme, f, readmodels.Page{Limit: 5}))
+			checkPlan(t, fmt.Sprint(tag, " at ", m.Position), plan, "agents", "agents_newest (organization_id=?", rows, true)
+		}
+	}
+}
+
 func checkPlan(t *testing.T, about, plan, table, index string, most float64, sorted bool) {
 	t.Helper()
 	if !strings.HasPrefix(plan, "[") {

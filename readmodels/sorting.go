@@ -3,6 +3,7 @@ package readmodels
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"math/bits"
 	"strings"
 	"time"
@@ -133,6 +134,22 @@ func (q *text) containsOr(folded, id string, ids []string, columns ...string) {
 		columns = append(columns, id+" IN ("+q.list(ids)+")")
 	}
 	q.add(" AND (", strings.Join(columns, " OR "), ")")
+}
+
+// tagged adds that labels have all of some tags: a key, or a key and its value. A row holds its
+// labels as JSON, in which a quotation mark inside of a text has a backslash before it, so only a
+// key has one before it and a colon after it. No index finds a part of a text: a list is read in
+// its own order, and at most as far as the organization's rows go.
+func (q *text) tagged(labels string, tags []string) {
+	for _, tag := range tags {
+		key, value, valued := strings.Cut(tag, ":")
+		part := `"` + key + `":`
+		if valued {
+			raw, _ := json.Marshal(value) // a text
+			part += string(raw)
+		}
+		q.add(" AND ", has(labels, q.arg(part)))
+	}
 }
 
 // list adds values and returns their parameters. Their number is a power of two: few lengths, so

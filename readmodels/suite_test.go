@@ -74,6 +74,7 @@ func suite(t *testing.T, open func(*testing.T) *readmodels.DB) {
 		{"grants are found by status", testGrantFilters},
 		{"lists are sorted and narrowed", testSorts},
 		{"no query of grants or requests reads far", testListPlans},
+		{"no query of agents with labels reads those of others", testTaggedPlans},
 		{"access ends with its time, its tool and its agent", testEnds},
 		{"the audit", testAudit},
 		{"everything in the audit has its label", testLabels},

@@ -24,6 +24,7 @@ CREATE TABLE agents (
     description     TEXT   NOT NULL,
     description_folded TEXT NOT NULL, -- as names are, to be searched
     owner_id        TEXT   NOT NULL,
+    labels          TEXT   NOT NULL DEFAULT '', -- JSON with its keys in order; '' for none
     identity        TEXT   NOT NULL DEFAULT '', -- of its workload, JSON; '' for none
     bound_at        BIGINT NOT NULL DEFAULT 0,
     status          TEXT   NOT NULL, -- active, suspended, retired
@@ -84,6 +85,7 @@ CREATE TABLE tools (
     instructions_version  BIGINT NOT NULL DEFAULT 0,
     max_grant_seconds     BIGINT NOT NULL,
     approval              TEXT   NOT NULL DEFAULT '', -- its rules in JSON; '' for none
+    labels                TEXT   NOT NULL DEFAULT '', -- as those of agents
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
     removed_at            BIGINT NOT NULL DEFAULT 0, -- a removed tool is still shown by its id, and named
@@ -436,6 +438,7 @@ CREATE TABLE past_agents (
     description     TEXT   NOT NULL,
     description_folded TEXT NOT NULL,
     owner_id        TEXT   NOT NULL,
+    labels          TEXT   NOT NULL,
     identity        TEXT   NOT NULL,
     bound_at        BIGINT NOT NULL,
     status          TEXT   NOT NULL,
@@ -484,6 +487,7 @@ CREATE TABLE past_tools (
     instructions_version  BIGINT NOT NULL,
     max_grant_seconds     BIGINT NOT NULL,
     approval              TEXT   NOT NULL,
+    labels                TEXT   NOT NULL,
     created_at            BIGINT NOT NULL,
     updated_at            BIGINT NOT NULL,
     removed_at            BIGINT NOT NULL,

@@ -23,6 +23,7 @@ type Tool struct {
 	InstructionsVersion                 int
 	MaxGrantSeconds                     int64 // 0: no limit
 	Approval                            domain.ApprovalRules
+	Labels                              domain.Labels
 	Approved, Pending                   int // grants
 	FetchCount                          int64
 	LastFetchedAt                       time.Time // zero: never
@@ -38,6 +39,7 @@ type Tool struct {
 type ToolFilter struct {
 	Query          string // any part of the name, the description or the URL, whatever its case
 	CredentialMode string
+	Tags           []string  // as those of agents
 	HasCredential  *bool     // a credential of its own
 	ExpiresBefore  time.Time // its credential
 	UnusedSince    time.Time // tools that were fetched at that time or later are left out
@@ -52,6 +54,7 @@ var toolSorts = sorting{
 func (f ToolFilter) from(q *text, organization string) {
 	q.add("FROM tools AS t WHERE t.organization_id = ", q.arg(organization), " AND t.removed_at = 0")
 	q.is("t.credential_mode", f.CredentialMode)
+	q.tagged("t.labels", f.Tags)
 	if f.HasCredential != nil {
 		is := "="
 		if *f.HasCredential {
@@ -88,7 +91,7 @@ func (db *DB) Tool(ctx context.Context, organization, id string, now time.Time) 
 func toolColumns(now string) string {
 	return `SELECT t.id, t.position, t.name, t.description, t.url, t.docs_url, t.auth_type, t.credential_mode,
     t.credential_version, t.credential_expires_at, t.credential_fields, t.instructions, t.instructions_version,
-    t.max_grant_seconds, t.approval, t.created_at, t.updated_at, t.removed_at, t.frozen_at, t.revision,
+    t.max_grant_seconds, t.approval, t.labels, t.created_at, t.updated_at, t.removed_at, t.frozen_at, t.revision,
     t.fetch_count, t.last_fetched_at, t.credential_at, t.credential_by_type, t.credential_by_id,
     (SELECT count(*) FROM grants AS g WHERE g.tool_id = t.id AND t.removed_at = 0 AND g.status = 'approved'
         AND (g.expires_at = 0 OR g.expires_at > ` + now + `)) AS approved,
@@ -111,7 +114,7 @@ func (db *DB) tools(
 		err := rows.Scan(
 			&t.ID, &position, &t.Name, &t.Description, &t.URL, &t.DocsURL, &t.AuthType, &t.CredentialMode,
 			&t.CredentialVersion, &expires, &fields, &t.Instructions, &t.InstructionsVersion, &t.MaxGrantSeconds, &approval,
-			&created, &updated, &removed, &frozen, &t.Revision, &t.FetchCount, &fetched, &since, &t.CredentialBy.Type,
+			&t.Labels, &created, &updated, &removed, &frozen, &t.Revision, &t.FetchCount, &fetched, &since, &t.CredentialBy.Type,
 			&t.CredentialBy.ID, &t.Approved, &t.Pending, &by,
 		)
 		t.Position, t.CredentialExpiresAt, t.CredentialFields = unsigned(position), toTime(expires), toParts(fields)

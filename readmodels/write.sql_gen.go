@@ -790,9 +790,9 @@ func (q *Queries) HoldChannel(ctx context.Context, arg HoldChannelParams) error 
 
 const insertAgent = `-- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, description_folded, owner_id, status, created_at, created_by_type,
-                    created_by_id)
+                    created_by_id, labels)
 VALUES ($1, $2, $3, $4, $5, $6,
-        $7, $8, 'active', $9, $10, $11)
+        $7, $8, 'active', $9, $10, $11, $12)
 `
 
 type InsertAgentParams struct {
@@ -807,6 +807,7 @@ type InsertAgentParams struct {
 	CreatedAt         int64
 	CreatedByType     string
 	CreatedByID       string
+	Labels            string
 }
 
 func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error {
@@ -822,6 +823,7 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 		arg.CreatedAt,
 		arg.CreatedByType,
 		arg.CreatedByID,
+		arg.Labels,
 	)
 	return err
 }
@@ -1122,10 +1124,10 @@ func (q *Queries) InsertSuggestion(ctx context.Context, arg InsertSuggestionPara
 
 const insertTool = `-- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, description_folded, url, docs_url, auth_type,
-                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at)
+                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at, labels)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
         $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $17, $18, $19, $20, $20)
+        $14, $15, $16, $17, $18, $19, $20, $20, $21)
 `
 
 type InsertToolParams struct {
@@ -1149,6 +1151,7 @@ type InsertToolParams struct {
 	MaxGrantSeconds   int64
 	Approval          string
 	At                int64
+	Labels            string
 }
 
 func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
@@ -1173,6 +1176,7 @@ func (q *Queries) InsertTool(ctx context.Context, arg InsertToolParams) error {
 		arg.MaxGrantSeconds,
 		arg.Approval,
 		arg.At,
+		arg.Labels,
 	)
 	return err
 }
@@ -1283,10 +1287,10 @@ func (q *Queries) KeepFormerToolName(ctx context.Context, arg KeepFormerToolName
 
 const keepPastAgent = `-- name: KeepPastAgent :exec
 INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, description_folded, owner_id,
-    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
+    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision, labels)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
     o.description, o.description_folded, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
-    o.retired_at, o.revision
+    o.retired_at, o.revision, o.labels
 FROM agents AS o WHERE o.id = $2
 `
 
@@ -1441,12 +1445,12 @@ const keepPastTool = `-- name: KeepPastTool :exec
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, description_folded, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
     credential_by_type, credential_by_id, credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
-    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
+    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes, labels)
 SELECT $1, 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.description_folded, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
     o.credential_at, o.credential_by_type, o.credential_by_id, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
-    o.frozen_by_type, o.frozen_by_id, o.freezes
+    o.frozen_by_type, o.frozen_by_id, o.freezes, o.labels
 FROM tools AS o WHERE o.id = $2
 `
 
@@ -1831,8 +1835,9 @@ UPDATE agents SET
     description = coalesce($3, description),
     description_folded = coalesce($4, description_folded),
     owner_id = coalesce($5, owner_id),
+    labels = coalesce($6, labels),
     revision = revision + 1
-WHERE id = $6
+WHERE id = $7
 `
 
 type UpdateAgentParams struct {
@@ -1841,6 +1846,7 @@ type UpdateAgentParams struct {
 	Description       sql.NullString
 	DescriptionFolded sql.NullString
 	OwnerID           sql.NullString
+	Labels            sql.NullString
 	ID                string
 }
 
@@ -1851,6 +1857,7 @@ func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error 
 		arg.Description,
 		arg.DescriptionFolded,
 		arg.OwnerID,
+		arg.Labels,
 		arg.ID,
 	)
 	return err
@@ -1900,9 +1907,10 @@ UPDATE tools SET
     auth_type = coalesce($8, auth_type),
     max_grant_seconds = coalesce($9, max_grant_seconds),
     approval = coalesce($10, approval),
-    updated_at = $11,
+    labels = coalesce($11, labels),
+    updated_at = $12,
     revision = revision + 1
-WHERE id = $12
+WHERE id = $13
 `
 
 type UpdateToolParams struct {
@@ -1916,6 +1924,7 @@ type UpdateToolParams struct {
 	AuthType          sql.NullString
 	MaxGrantSeconds   sql.NullInt64
 	Approval          sql.NullString
+	Labels            sql.NullString
 	At                int64
 	ID                string
 }
@@ -1932,6 +1941,7 @@ func (q *Queries) UpdateTool(ctx context.Context, arg UpdateToolParams) error {
 		arg.AuthType,
 		arg.MaxGrantSeconds,
 		arg.Approval,
+		arg.Labels,
 		arg.At,
 		arg.ID,
 	)

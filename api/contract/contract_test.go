@@ -51,7 +51,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 	const (
 		authTypes   = "it must be one of api_key, oauth_token, bot_token, other"
 		credential  = "it must be a string, or an object of 1 to 16 named strings, of at most 16384 bytes"
-		agentFields = "; the fields here are description, name, owner"
+		agentFields = "; the fields here are description, labels, name, owner"
 		topics      = "it must be one of access_requested, tool_suggested, note_suggested, credential_expiring, " +
 			"grant_expiring"
 	)
@@ -93,7 +93,7 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 				{Field: "tools[1].credential_mode", Message: required + "; it must be one of shared, per_agent"},
 				{Field: "tools[1].x", Message: Unknown + "; the fields here are approval, auth_type, credential_mode, " +
 					"description, docs_url, id, " +
-					"instructions, max_grant_seconds, name, url"},
+					"instructions, labels, max_grant_seconds, name, url"},
 			},
 		},
 		{
@@ -139,6 +139,15 @@ func TestAMistakeIsNamedByItsPathFromTheRoot(t *testing.T) {
 		{
 			"a member without a name", "registerAgent", `{"name": "Bot", "": 1}`,
 			[]domain.Field{{Field: "", Message: Unknown + agentFields}},
+		},
+		{
+			"members with any names", "addTool",
+			`{"name": "Linear", "auth_type": "other", "credential_mode": "per_agent", "labels": {"B": 1, "a": "\n", "b": "c"}}`,
+			[]domain.Field{
+				{Field: "labels.B", Message: "its name must be lower-case letters and digits, and between them also dots, " +
+					"slashes, hyphens and underscores, of 1 to 63 characters"},
+				{Field: "labels.a", Message: "character 1 is U+000A, a line break; write it in one line"},
+			},
 		},
 		{
 			"the body itself", "registerAgent", `[]`,

@@ -69,6 +69,7 @@ type documentedParameter struct {
 	Name     string `json:"name"`
 	In       string `json:"in"`
 	Required bool   `json:"required"`
+	Explode  bool   `json:"explode"`
 }
 
 type response struct {
@@ -125,7 +126,7 @@ func (d document) operation(method, path string, o *documented, schemas compiler
 			if err != nil {
 				return nil, err
 			}
-			op.query = append(op.query, parameter{p.Name, schema, p.Required})
+			op.query = append(op.query, parameter{p.Name, schema, p.Required, p.Explode})
 		}
 	}
 	slices.SortFunc(op.query, func(a, b parameter) int { return strings.Compare(a.name, b.name) })

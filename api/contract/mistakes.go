@@ -39,6 +39,7 @@ func mistakes(schema *jsonschema.Schema, value any, whole string) []domain.Field
 	}
 	var found []mistake
 	collect(refused, func(m mistake) { found = append(found, m) })
+	found = append(found, misnamed(schema, value, nil)...)
 	slices.SortStableFunc(found, func(a, b mistake) int {
 		return cmp.Or(slices.CompareFunc(a.at, b.at, byStep), cmp.Compare(len(b.message), len(a.message)))
 	})
@@ -87,6 +88,7 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 		members(k.Missing, required)
 	case *kind.AdditionalProperties:
 		members(k.Properties, Unknown)
+	case *kind.PropertyNames: // misnamed finds them
 	case *kind.Format:
 		unfit, _ := errors.AsType[*words.Unfit](k.Err)
 		if unfit == nil {
@@ -97,6 +99,30 @@ func collect(e *jsonschema.ValidationError, add func(mistake)) {
 	default:
 		add(mistake{at: e.InstanceLocation})
 	}
+}
+
+// misnamed lists the members whose names break a rule of their object. The validator says of a
+// wrong name in which object it is, but the place may be another by the time it returns.
+func misnamed(schema *jsonschema.Schema, value any, at []string) (all []mistake) {
+	schema = target(schema)
+	if schema == nil {
+		return nil
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for name, member := range value {
+			within := append(slices.Clone(at), name)
+			if names := target(schema.PropertyNames); names != nil && names.Validate(name) != nil {
+				all = append(all, mistake{within, "its name must be " + text(names)})
+			}
+			all = append(all, misnamed(schema.Properties[name], member, within)...)
+		}
+	case []any:
+		for i, item := range value {
+			all = append(all, misnamed(schema.Items2020, item, append(slices.Clone(at), strconv.Itoa(i)))...)
+		}
+	}
+	return all
 }
 
 // taken names the member that was probably meant, or else all that an object takes.
@@ -142,7 +168,11 @@ func place(schema *jsonschema.Schema, steps []string) (string, *jsonschema.Schem
 			schema = of.Items2020
 			continue
 		case of != nil:
-			schema = of.Properties[step]
+			member, is := of.Properties[step]
+			if !is {
+				member, _ = of.AdditionalProperties.(*jsonschema.Schema)
+			}
+			schema = member
 		}
 		if path.Len() > 0 {
 			path.WriteString(".")
@@ -203,7 +233,7 @@ func described(s *jsonschema.Schema) string {
 	}
 	switch typeOf(s) {
 	case "object":
-		return "it must be an object"
+		return "it must be an object" + within(" of ", number(s.MinProperties), number(s.MaxProperties), " members")
 	case "boolean":
 		return "it must be true or false"
 	case "array":

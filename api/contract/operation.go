@@ -51,11 +51,17 @@ type parameter struct {
 	name     string
 	schema   *jsonschema.Schema
 	required bool
+	repeats  bool // a list whose items are given one after another, under the same name
 }
 
 // TakesParameter reports whether the query may contain a parameter.
 func (o *Operation) TakesParameter(name string) bool {
 	return slices.ContainsFunc(o.query, func(p parameter) bool { return p.name == name })
+}
+
+// Repeats reports whether the query may contain a parameter several times.
+func (o *Operation) Repeats(name string) bool {
+	return slices.ContainsFunc(o.query, func(p parameter) bool { return p.name == name && p.repeats })
 }
 
 // TakesInput reports whether the operation takes a body or a query.
@@ -68,7 +74,7 @@ func (o *Operation) Mistakes(query url.Values, body any) []domain.Field {
 	for _, p := range o.query {
 		switch {
 		case query.Has(p.name):
-			found := mistakes(p.schema, typed(p.schema, query.Get(p.name)), p.name)
+			found := mistakes(p.schema, p.typed(query[p.name]), p.name)
 			if len(found) > 0 { // an item of a list has no name of its own
 				found = found[:1]
 				found[0].Field = p.name
@@ -112,6 +118,18 @@ func lostPlus(schema *jsonschema.Schema, text string) bool {
 	s := target(schema)
 	return s != nil && s.Format != nil && s.Format.Name == "date-time" &&
 		strings.Contains(text, " ") && checkTime(strings.Replace(text, " ", "+", 1)) == nil
+}
+
+// typed converts what a query has of a parameter.
+func (p parameter) typed(texts []string) any {
+	if !p.repeats {
+		return typed(p.schema, texts[0])
+	}
+	items := make([]any, len(texts))
+	for i, text := range texts {
+		items[i] = text
+	}
+	return items
 }
 
 // typed converts a parameter to the type that its schema wants, by the rules that bind it later.

@@ -14,7 +14,7 @@ var ofAgents = []row{
 		ada, agent.Registered{}, func(e entry, _ agent.Registered) string {
 			return e.who() + " registered " + e.target("agent")
 		}),
-	told("agent.updated", Access, "The name, description or owner of an agent changed.",
+	told("agent.updated", Access, "The name, description, owner or labels of an agent changed.",
 		ada, agent.Updated{Name: new("Deploy bot")}, func(e entry, d agent.Updated) string {
 			var changed []string
 			if d.Name != nil {
@@ -25,6 +25,9 @@ var ofAgents = []row{
 			}
 			if d.OwnerID != nil {
 				changed = append(changed, "owner")
+			}
+			if d.Labels != nil {
+				changed = append(changed, "labels")
 			}
 			return e.who() + " changed the " + list(changed) + " of " + e.target("agent")
 		}),

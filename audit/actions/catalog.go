@@ -117,6 +117,7 @@ func changesOf(d catalog.ToolUpdated) (changed []string) {
 		{d.AuthType != nil, "the kind of credential"},
 		{d.MaxGrantSeconds != nil, "the longest access"},
 		{d.Approval != nil, "the rules of approval"},
+		{d.Labels != nil, "the labels"},
 	} {
 		if c.is {
 			changed = append(changed, c.what)

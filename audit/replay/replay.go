@@ -144,7 +144,7 @@ func (h *History) At(now time.Time) State {
 		if a.Exists() {
 			out.Agents = append(out.Agents, Agent{
 				ID: id, Name: a.Name, Description: a.Description, Status: string(a.Status), CreatedAt: a.CreatedAt,
-				Revision: a.Revision,
+				Revision: a.Revision, Labels: a.Labels,
 			})
 		}
 		for toolID, g := range a.Grants {
@@ -162,8 +162,8 @@ func (h *History) At(now time.Time) State {
 			ID: id, Name: t.Name, Description: t.Description, URL: t.URL, DocsURL: t.DocsURL, AuthType: string(t.AuthType),
 			CredentialMode: string(t.Mode), CredentialVersion: t.CredentialVersion, Instructions: t.Instructions,
 			InstructionsVersion: t.InstructionsVersion, MaxGrantSeconds: t.MaxGrantSeconds, Approval: t.Approval,
-			CreatedAt: t.CreatedAt,
-			Revision:  t.Revision, FrozenAt: t.FrozenAt,
+			Labels: t.Labels, CreatedAt: t.CreatedAt,
+			Revision: t.Revision, FrozenAt: t.FrozenAt,
 		})
 	}
 	for _, r := range h.requests {
@@ -218,6 +218,8 @@ type (
 		Status      string    `json:"status"`
 		CreatedAt   time.Time `json:"created_at"`
 		Revision    int       `json:"revision"`
+
+		Labels domain.Labels `json:"labels,omitempty"`
 	}
 	// Tool is one that was not removed.
 	Tool struct {
@@ -233,6 +235,7 @@ type (
 		InstructionsVersion int                  `json:"instructions_version"`
 		MaxGrantSeconds     int64                `json:"max_grant_seconds,omitempty"`
 		Approval            domain.ApprovalRules `json:"approval,omitzero"`
+		Labels              domain.Labels        `json:"labels,omitempty"`
 		CreatedAt           time.Time            `json:"created_at"`
 		Revision            int                  `json:"revision"`
 		FrozenAt            *time.Time           `json:"frozen_at,omitempty"`

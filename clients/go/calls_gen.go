@@ -24,6 +24,7 @@ func (p ListAgentsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "q", p.Q)
 	setAll(q, "status", p.Status)
+	setEach(q, "tag", p.Tag)
 	set(q, "last_seen_before", p.LastSeenBefore)
 	set(q, "unused_since", p.UnusedSince)
 	set(q, "sort", p.Sort)
@@ -1111,6 +1112,7 @@ func (c *Client) ListToolTemplates(ctx context.Context, params ListToolTemplates
 func (p ListToolsParams) Values() url.Values {
 	q := url.Values{}
 	set(q, "q", p.Q)
+	setEach(q, "tag", p.Tag)
 	set(q, "credential_mode", p.CredentialMode)
 	set(q, "has_credential", p.HasCredential)
 	set(q, "expires_before", p.ExpiresBefore)

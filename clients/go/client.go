@@ -211,6 +211,15 @@ func setAll[T ~string](q url.Values, name string, values *[]T) {
 	q.Set(name, strings.Join(texts, ","))
 }
 
+// setEach adds a parameter once for each of its values.
+func setEach[T ~string](q url.Values, name string, values *[]T) {
+	if values != nil {
+		for _, v := range *values {
+			q.Add(name, string(v))
+		}
+	}
+}
+
 func text(value any) string {
 	if at, is := value.(time.Time); is {
 		return at.UTC().Format(time.RFC3339Nano)

@@ -413,6 +413,14 @@ func fileTools(most, guide int) *rapid.Generator[[]object] {
 			if rapid.Bool().Draw(rt, "with an end") {
 				tool["max_grant_seconds"] = rapid.SampledFrom([]float64{1, 3600, 315360000}).Draw(rt, "seconds")
 			}
+			labels := object{}
+			for range rapid.IntRange(0, 3).Draw(rt, "how many labels") {
+				key := pick(rt, "key", []string{"team", "null", "yes", "n", "1", "0x1f", "1.5", "2001-01-01", "a/b_c.d-e"})
+				labels[key] = draw(rt, "value", pieces, 63)
+			}
+			if len(labels) > 0 {
+				tool["labels"] = labels
+			}
 			tools = append(tools, tool)
 		}
 		return tools

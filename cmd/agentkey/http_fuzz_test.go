@@ -165,6 +165,8 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 	switch {
 	case schema["properties"] != nil:
 		return w.fields(rt, d, schema)
+	case name == "labels":
+		return labelled(rt, d)
 	case schema["type"] == "array":
 		list := []any{}
 		fewest, _ := schema["minItems"].(float64)
@@ -237,6 +239,23 @@ func (w *world) value(rt *rapid.T, d *drawn, name string, schema object) any {
 	return value
 }
 
+// labelled draws labels.
+func labelled(rt *rapid.T, d *drawn) object {
+	all := object{}
+	for range rapid.IntRange(0, 3).Draw(rt, "labels") {
+		all[pick(rt, "key", []string{"team", "a", "k8s.io/name", strings.Repeat("a", 63)})] = text(rt, "value", 0, 63)
+	}
+	if seldom(rt, "a bad label") {
+		d.spoil("a bad label")
+		all[pick(rt, "key", []string{"Team", "", "-a", "a b", strings.Repeat("a", 64)})] = "x"
+	}
+	if seldom(rt, "a bad value") {
+		d.spoil("a bad value")
+		all["team"] = pick(rt, "value", []any{1, nil, true, strings.Repeat("漢", 64), "a\nb", object{}})
+	}
+	return all
+}
+
 // query draws parameters.
 func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 	var out []string
@@ -290,6 +309,14 @@ func (w *world) query(rt *rapid.T, d *drawn, op operation) string {
 				d.spoil("an unknown category")
 			}
 			out = append(out, name+"="+category)
+		case "tag":
+			for range rapid.IntRange(1, 2).Draw(rt, "tags") {
+				tag := pick(rt, "tag", []string{"team", "team:a", "env:", "a:b:c", "a/b:%F0%9F%98%80", "Team", "", "a:%0A"})
+				if tag == "Team" || tag == "" || tag == "a:%0A" {
+					d.spoil("a tag that no label has")
+				}
+				out = append(out, "tag="+tag)
+			}
 		case "actor_id":
 			out = append(out, "actor_id="+pick(rt, "actor_id", w.agents))
 		default:

@@ -191,7 +191,11 @@ func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 
 // EstimateSize implements cost.Estimator.
 func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
-	if i, found := byName[strings.Join(node.Path(), ".")]; found && facts[i].size > 0 {
+	path := node.Path()
+	if last := len(path) - 1; last > 0 && (path[last] == "@keys" || path[last] == "@values") {
+		return &cost.SizeEstimate{Max: longestLabel}
+	}
+	if i, found := byName[strings.Join(path, ".")]; found && facts[i].size > 0 {
 		return &cost.SizeEstimate{Max: facts[i].size}
 	}
 	return nil

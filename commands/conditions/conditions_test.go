@@ -20,6 +20,7 @@ func facts() conditions.Facts {
 	return conditions.Of("0198c0de-0000-7000-8000-000000000001", "t", agent.State{
 		Name: "Bot", Description: strings.Repeat("d", 500), OwnerID: "0198c0de-0000-7000-8000-000000000002",
 		CreatedAt: asked.Add(-48 * time.Hour), Suspensions: 1,
+		Labels: domain.NewLabels(map[string]string{"team": "search", "env": ""}),
 		Grants: map[string]agent.Grant{
 			"t": {
 				Reason: strings.Repeat("a", 494) + "INC-12", RequestedAt: asked, RequestedSeconds: 600,
@@ -29,6 +30,7 @@ func facts() conditions.Facts {
 		},
 	}, catalog.Tool{
 		Name: "Search", URL: "https://search.example/", Site: "search.example", AuthType: "api_key", Mode: catalog.Shared,
+		Labels: domain.NewLabels(map[string]string{"team": "search"}),
 	})
 }
 
@@ -40,6 +42,10 @@ func TestConditionsAreAboutTheFacts(t *testing.T) {
 		"agent.description.size() == 500 && agent.owner != ''":   true,
 		"agent.age == duration('48h') && agent.suspensions == 1": true,
 		"agent.workload || agent.id == ''":                       false,
+		"'team' in agent.labels && 'team' in tool.labels && agent.labels['team'] == tool.labels['team']":   true,
+		"agent.labels['env'] == '' && !('env' in tool.labels) && agent.labels.size() == 2":                 true,
+		"['search', 'ads'].exists(t, agent.labels['team'] == t) && agent.labels.exists(k, k == 'env')":     true,
+		"agent.labels.team.startsWith('sea') && tool.labels == {'team': 'search'}":                         true,
 		"tool.url.endsWith('example/') && tool.site == 'search.example' && tool.description == ''":         true,
 		"tool.auth_type in ['api_key', 'bot_token'] && tool.credential_mode == 'shared' && tool.id == 't'": true,
 		"request.reason.matches('INC-[0-9]+$')":                                                            true,

@@ -30,7 +30,7 @@ func Of(agentID, toolID string, s agent.State, tool catalog.Tool) Facts {
 type fact struct {
 	name  string
 	kind  *cel.Type
-	size  uint64 // the most characters that a text has
+	size  uint64 // the most characters that a text has, or the most labels
 	means string
 	of    func(Facts) any
 }
@@ -38,6 +38,13 @@ type fact struct {
 // Environment is the version of the names and limits below. It goes up when a condition that was
 // written before could mean something else; a condition of another version isn't evaluated.
 const Environment = 1
+
+var labels = cel.MapType(cel.StringType, cel.StringType)
+
+const (
+	mostLabels   = 16
+	longestLabel = 63 // characters of a key, and of a value
+)
 
 // facts are all names, in the order in which people read of them. The sizes are those of the
 // contract, because the highest cost of a condition follows from them.
@@ -48,6 +55,10 @@ var facts = []fact{
 	{
 		"agent.owner", cel.StringType, 36, "the id of its owner, or an empty text",
 		func(f Facts) any { return f.Agent.OwnerID },
+	},
+	{
+		"agent.labels", labels, mostLabels, "its labels: values by their keys",
+		func(f Facts) any { return f.Agent.Labels.Map() },
 	},
 	{
 		"agent.age", cel.DurationType, 0, "how long ago it was registered",
@@ -77,6 +88,7 @@ var facts = []fact{
 		"tool.credential_mode", cel.StringType, 20, "shared or per_agent",
 		func(f Facts) any { return string(f.Tool.Mode) },
 	},
+	{"tool.labels", labels, mostLabels, "its labels", func(f Facts) any { return f.Tool.Labels.Map() }},
 	{"request.reason", cel.StringType, 500, "the agent's words", func(f Facts) any { return f.asked().Reason }},
 	{
 		"request.seconds", cel.IntType, 0, "how long it wants access, 0 where it didn't say",

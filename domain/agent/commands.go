@@ -34,11 +34,13 @@ type (
 	Register struct {
 		OrganizationID, Name, Description, OwnerID string
 		Key                                        Key
+		Labels                                     domain.Labels
 	}
 	// Update changes the named fields; nil leaves one alone. Here and below IfRevision are the
 	// revisions of the resource that the edit may be based on.
 	Update struct {
 		Name, Description, OwnerID *string
+		Labels                     *domain.Labels
 		IfRevision                 domain.Revisions
 	}
 	// RotateKey replaces the keys; the newest former one works on for Overlap. The key's number is the

@@ -137,6 +137,7 @@ func update(s State, c Update) ([]Event, error) {
 		Name:        differs(c.Name, s.Name),
 		Description: differs(c.Description, s.Description),
 		OwnerID:     differs(c.OwnerID, s.OwnerID),
+		Labels:      differs(c.Labels, s.Labels),
 	}
 	if changed == (Updated{}) {
 		return nil, nil
@@ -144,7 +145,7 @@ func update(s State, c Update) ([]Event, error) {
 	return one(changed), nil
 }
 
-func differs(want *string, is string) *string {
+func differs[T comparable](want *T, is T) *T {
 	if want == nil || *want == is {
 		return nil
 	}

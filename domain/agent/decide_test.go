@@ -44,6 +44,14 @@ func fold(events ...agent.Event) agent.State {
 	return s
 }
 
+// ofTeam are the labels of a team; none for "".
+func ofTeam(team string) domain.Labels {
+	if team == "" {
+		return ""
+	}
+	return domain.NewLabels(map[string]string{"team": team})
+}
+
 func TestDecide(t *testing.T) {
 	vend := agent.Vend{At: start, Tool: shared, KeyNumber: 1}
 	vended := agent.CredentialVended{
@@ -379,6 +387,19 @@ func TestDecide(t *testing.T) {
 			"a change to the same value does nothing",
 			[]agent.Event{registered()},
 			agent.Update{Name: new("Onboarding")},
+			nil, "",
+		},
+		{
+			"all labels are replaced by others",
+			[]agent.Event{registered(), agent.Updated{Labels: new(ofTeam("a"))}},
+			agent.Update{Labels: new(ofTeam("b"))},
+			[]agent.Event{agent.Updated{Labels: new(ofTeam("b"))}},
+			"",
+		},
+		{
+			"labels are removed once",
+			[]agent.Event{registered(), agent.Updated{Labels: new(ofTeam("a"))}, agent.Updated{Labels: new(ofTeam(""))}},
+			agent.Update{Labels: new(ofTeam(""))},
 			nil, "",
 		},
 		{

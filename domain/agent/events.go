@@ -37,12 +37,16 @@ type (
 		Description    string `json:"description,omitempty"`
 		OwnerID        string `json:"owner_id,omitempty"` // a person's id, never an address
 		Key            Key    `json:"key"`
+
+		Labels domain.Labels `json:"labels,omitempty"`
 	}
 	// Updated holds the fields that changed.
 	Updated struct {
 		Name        *string `json:"name,omitempty"`
 		Description *string `json:"description,omitempty"`
 		OwnerID     *string `json:"owner_id,omitempty"`
+
+		Labels *domain.Labels `json:"labels,omitempty"` // all that there are now
 	}
 	// KeyRotated adds a key and ends the ones before it.
 	KeyRotated struct {

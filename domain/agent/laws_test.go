@@ -167,7 +167,10 @@ func (h *history) command(t *rapid.T) agent.Command {
 			Suspensions: rapid.IntRange(0, 2).Draw(t, "suspensions"),
 		}
 	case 13:
-		return agent.Update{Name: new(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name"))}
+		return agent.Update{
+			Name:   new(rapid.SampledFrom([]string{"n", "m"}).Draw(t, "name")),
+			Labels: new(ofTeam(rapid.SampledFrom([]string{"", "x"}).Draw(t, "team"))),
+		}
 	case 14:
 		if rapid.IntRange(0, 9).Draw(t, "retires") == 0 {
 			return agent.Retire{}

@@ -117,6 +117,7 @@ type State struct {
 	Name           string           `json:"name,omitempty"`
 	Description    string           `json:"description,omitempty"`
 	OwnerID        string           `json:"owner_id,omitempty"`
+	Labels         domain.Labels    `json:"labels,omitempty"`
 	Status         Status           `json:"status,omitempty"`
 	Keys           []LiveKey        `json:"keys,omitempty"` // newest last, at most two that may be live
 	NextKey        int              `json:"next_key,omitempty"`
@@ -202,6 +203,7 @@ func Evolve(s State, f domain.Fact[Event]) State {
 	switch e := f.Event.(type) {
 	case Registered:
 		s.OrganizationID, s.Name, s.Description, s.OwnerID = e.OrganizationID, e.Name, e.Description, e.OwnerID
+		s.Labels = e.Labels
 		s.Status, s.CreatedAt, s.CreatedBy, s.Revision = StatusActive, f.At, f.By, 1
 		s.Keys, s.NextKey = []LiveKey{{Key: e.Key, CreatedAt: f.At, MadeBy: f.By.ID}}, e.Key.Number+1
 	case Updated:
@@ -213,6 +215,9 @@ func Evolve(s State, f domain.Fact[Event]) State {
 		}
 		if e.OwnerID != nil {
 			s.OwnerID = *e.OwnerID
+		}
+		if e.Labels != nil {
+			s.Labels = *e.Labels
 		}
 		s.Revision++
 	case KeyRotated:

@@ -47,6 +47,7 @@ type (
 		MaxGrantSeconds  int64        `json:"max_grant_seconds,omitempty"`
 
 		Approval domain.ApprovalRules `json:"approval,omitzero"`
+		Labels   domain.Labels        `json:"labels,omitempty"`
 	}
 	// ToolUpdated holds the fields that changed.
 	ToolUpdated struct {
@@ -61,6 +62,7 @@ type (
 		MaxGrantSeconds *int64    `json:"max_grant_seconds,omitempty"`
 
 		Approval *domain.ApprovalRules `json:"approval,omitempty"`
+		Labels   *domain.Labels        `json:"labels,omitempty"` // all that there are now
 	}
 	// ToolCredentialRotated names the secret that is vended from now on.
 	ToolCredentialRotated struct {
@@ -134,6 +136,7 @@ type Tool struct {
 	Freezes             int          `json:"freezes,omitempty"` // how often it was frozen
 
 	Approval domain.ApprovalRules `json:"approval,omitzero"`
+	Labels   domain.Labels        `json:"labels,omitempty"`
 }
 
 // State is every tool that is offered now, and every suggestion there was. The zero State is an
@@ -200,7 +203,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 			*t = Tool{
 				Name: e.Name, FoldedName: e.FoldedName, Description: e.Description, URL: e.URL, Site: e.Site,
 				DocsURL: e.DocsURL, AuthType: e.AuthType, Mode: e.Mode, MaxGrantSeconds: e.MaxGrantSeconds,
-				Approval: e.Approval, CreatedAt: f.At,
+				Approval: e.Approval, Labels: e.Labels, CreatedAt: f.At,
 			}
 			if e.SecretID != "" {
 				t.SecretID, t.CredentialVersion, t.CredentialFields = e.SecretID, 1, e.CredentialFields
@@ -218,6 +221,7 @@ func (s *folding) evolve(f domain.Fact[Event]) {
 			set(&t.AuthType, e.AuthType)
 			set(&t.MaxGrantSeconds, e.MaxGrantSeconds)
 			set(&t.Approval, e.Approval)
+			set(&t.Labels, e.Labels)
 		})
 	case ToolCredentialRotated:
 		s.tool(e.ToolID, f.At, func(t *Tool) {

@@ -117,6 +117,13 @@ func TestDecide(t *testing.T) {
 			"",
 		},
 		{
+			"labels are replaced, and what is the same isn't changed",
+			[]catalog.Event{github(), catalog.ToolUpdated{ToolID: "1", Labels: new(domain.Labels(`{"a":"b"}`))}},
+			catalog.UpdateTool{ToolID: "1", Name: new("GitHub"), FoldedName: new("github"), Labels: new(domain.Labels(""))},
+			[]catalog.Event{catalog.ToolUpdated{ToolID: "1", Labels: new(domain.Labels(""))}},
+			"",
+		},
+		{
 			"a change to the same values does nothing",
 			[]catalog.Event{github()},
 			catalog.UpdateTool{

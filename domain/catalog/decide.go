@@ -24,6 +24,7 @@ type (
 		Instructions                                              string
 		MaxGrantSeconds                                           int64
 		Approval                                                  domain.ApprovalRules
+		Labels                                                    domain.Labels
 		// of the backers of suggestions that it answers
 		Standings map[string]Standing
 	}
@@ -36,6 +37,7 @@ type (
 		Instructions                                      *string
 		MaxGrantSeconds                                   *int64
 		Approval                                          *domain.ApprovalRules
+		Labels                                            *domain.Labels
 		IfRevision                                        domain.Revisions
 		// the note that the new usage guide takes up, or ""
 		NoteID    string
@@ -218,6 +220,7 @@ func (c AddTool) events() []Event {
 		ToolID: c.ToolID, Name: c.Name, FoldedName: c.FoldedName, Description: c.Description, URL: c.URL, Site: c.Site,
 		DocsURL: c.DocsURL, AuthType: c.AuthType, Mode: c.Mode, SecretID: c.SecretID,
 		MaxGrantSeconds: c.MaxGrantSeconds, CredentialFields: c.CredentialFields, Approval: c.Approval,
+		Labels: c.Labels,
 	}}
 	if c.Instructions != "" {
 		events = append(events, ToolInstructionsRevised{ToolID: c.ToolID, Version: 1, Instructions: c.Instructions})
@@ -291,6 +294,7 @@ func (c UpdateTool) events(t Tool) []Event {
 		AuthType:        differs(c.AuthType, t.AuthType),
 		MaxGrantSeconds: differs(c.MaxGrantSeconds, t.MaxGrantSeconds),
 		Approval:        differs(c.Approval, t.Approval),
+		Labels:          differs(c.Labels, t.Labels),
 	}
 	var events []Event
 	if changed != (ToolUpdated{ToolID: c.ToolID}) {

@@ -24,6 +24,7 @@ type FileTool struct {
 	Instructions    string
 	MaxGrantSeconds int64
 	Approval        domain.ApprovalRules
+	Labels          domain.Labels
 }
 
 // ImportCatalog makes the catalog what a file says, all or nothing. Tools that the file does not
@@ -174,6 +175,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 			ToolID: id, Name: want.Name, FoldedName: want.FoldedName, Description: want.Description, URL: want.URL,
 			Site: want.Site, DocsURL: want.DocsURL, AuthType: want.AuthType, Mode: want.Mode,
 			Instructions: want.Instructions, MaxGrantSeconds: want.MaxGrantSeconds, Approval: want.Approval,
+			Labels: want.Labels,
 		}
 		p.events = append(p.events, add.events()...)
 		p.Changes = append(
@@ -184,7 +186,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 	events := UpdateTool{
 		ToolID: id, Name: &want.Name, FoldedName: &want.FoldedName, Description: &want.Description, URL: &want.URL,
 		Site: &want.Site, DocsURL: &want.DocsURL, AuthType: &want.AuthType, Instructions: &want.Instructions,
-		MaxGrantSeconds: &want.MaxGrantSeconds, Approval: &want.Approval,
+		MaxGrantSeconds: &want.MaxGrantSeconds, Approval: &want.Approval, Labels: &want.Labels,
 	}.events(t)
 	if len(events) == 0 {
 		p.Unchanged++
@@ -201,6 +203,7 @@ func (p *Plan) plan(id string, t Tool, known bool, want FileTool) {
 		{"instructions", t.Instructions, want.Instructions},
 		{"max_grant_seconds", seconds(t.MaxGrantSeconds), seconds(want.MaxGrantSeconds)},
 		{"approval", t.Approval.String(), want.Approval.String()},
+		{"labels", t.Labels.String(), want.Labels.String()},
 	} {
 		if f.From != f.To {
 			change.Fields = append(change.Fields, f)

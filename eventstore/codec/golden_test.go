@@ -46,6 +46,7 @@ var (
 		Binding: 2, Issuer: "https://ci.example", Audience: "agentkey", Claims: map[string]string{"repository_id": "7"},
 		Subject: "a", TokenID: "t",
 	}
+	labels   = domain.NewLabels(map[string]string{"team": "a \"b\" & c", "env": ""})
 	rule     = &domain.RuleVersion{ID: "rule-1", Version: 2, Name: "Search for a day"}
 	ruleText = rulebook.Text{
 		Name: "Search for a day", FoldedName: "search for a day", When: "tool.name == 'Search'", Environment: 1,
@@ -191,9 +192,11 @@ var samples = map[string]any{
 
 	"agent.registered.v1": agent.Registered{
 		OrganizationID: "org-1", Name: "Ädams \"bot\"", Description: "line\nline", OwnerID: "person-1",
-		Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"},
+		Key: agent.Key{Number: 1, ID: "key-1", Hash: "hash"}, Labels: labels,
 	},
-	"agent.updated.v1": agent.Updated{Name: new("name"), Description: new(""), OwnerID: new("person-1")},
+	"agent.updated.v1": agent.Updated{
+		Name: new("name"), Description: new(""), OwnerID: new("person-1"), Labels: new(domain.Labels("")),
+	},
 	"agent.key_rotated.v1": agent.KeyRotated{
 		Key: agent.Key{Number: 2, ID: "key-2", Hash: "hash"}, Ended: []agent.KeyEnd{{Number: 1, At: at}},
 	},
@@ -254,12 +257,13 @@ var samples = map[string]any{
 			SeparationOfDuties: true, RequiredApprovals: 2,
 			AllowedHours: domain.AllowedHours{TimeZone: "Europe/Berlin", Days: "mon,fri", From: "09:00", To: "18:00"},
 		},
+		Labels: labels,
 	},
 	"tool.updated.v1": catalog.ToolUpdated{
 		ToolID: "tool-1", Name: new("name"), FoldedName: new("name"), Description: new("d"),
 		URL: new("https://example.com"), Site: new("example.com"),
 		DocsURL: new("https://docs.example.com"), AuthType: new(catalog.AuthType("other")),
-		MaxGrantSeconds: new(int64(60)), Approval: &domain.ApprovalRules{RequiredApprovals: 3},
+		MaxGrantSeconds: new(int64(60)), Approval: &domain.ApprovalRules{RequiredApprovals: 3}, Labels: &labels,
 	},
 	"suggestion.made.v1": catalog.SuggestionMade{
 		SuggestionID: "suggestion-1", Name: "C++", FoldedName: "c++", URL: "https://cpp.example.com",

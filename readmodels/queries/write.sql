@@ -12,9 +12,9 @@ UPDATE organizations SET name = sqlc.arg(name) WHERE id = sqlc.arg(id);
 
 -- name: InsertAgent :exec
 INSERT INTO agents (id, organization_id, position, name, name_folded, description, description_folded, owner_id, status, created_at, created_by_type,
-                    created_by_id)
+                    created_by_id, labels)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(description),
-        sqlc.arg(description_folded), sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id));
+        sqlc.arg(description_folded), sqlc.arg(owner_id), 'active', sqlc.arg(created_at), sqlc.arg(created_by_type), sqlc.arg(created_by_id), sqlc.arg(labels));
 
 -- name: KeepFormerAgentName :exec
 INSERT INTO former_names (id, until, organization_id, name, name_folded)
@@ -27,6 +27,7 @@ UPDATE agents SET
     description = coalesce(sqlc.narg(description), description),
     description_folded = coalesce(sqlc.narg(description_folded), description_folded),
     owner_id = coalesce(sqlc.narg(owner_id), owner_id),
+    labels = coalesce(sqlc.narg(labels), labels),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
 
@@ -63,10 +64,10 @@ DELETE FROM agent_keys WHERE agent_id = sqlc.arg(agent_id) AND number <= sqlc.ar
 
 -- name: InsertTool :exec
 INSERT INTO tools (id, organization_id, position, name, name_folded, skeleton, description, description_folded, url, docs_url, auth_type,
-                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at)
+                   credential_mode, credential_version, credential_at, credential_by_type, credential_by_id, credential_fields, max_grant_seconds, approval, created_at, updated_at, labels)
 VALUES (sqlc.arg(id), sqlc.arg(organization_id), sqlc.arg(position), sqlc.arg(name), sqlc.arg(name_folded), sqlc.arg(skeleton), sqlc.arg(description),
         sqlc.arg(description_folded), sqlc.arg(url), sqlc.arg(docs_url), sqlc.arg(auth_type), sqlc.arg(credential_mode), sqlc.arg(credential_version),
-        sqlc.arg(credential_at), sqlc.arg(credential_by_type), sqlc.arg(credential_by_id), sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at));
+        sqlc.arg(credential_at), sqlc.arg(credential_by_type), sqlc.arg(credential_by_id), sqlc.arg(credential_fields), sqlc.arg(max_grant_seconds), sqlc.arg(approval), sqlc.arg(at), sqlc.arg(at), sqlc.arg(labels));
 
 -- name: KeepFormerToolName :exec
 INSERT INTO former_names (id, until, organization_id, name, name_folded)
@@ -84,6 +85,7 @@ UPDATE tools SET
     auth_type = coalesce(sqlc.narg(auth_type), auth_type),
     max_grant_seconds = coalesce(sqlc.narg(max_grant_seconds), max_grant_seconds),
     approval = coalesce(sqlc.narg(approval), approval),
+    labels = coalesce(sqlc.narg(labels), labels),
     updated_at = sqlc.arg(at),
     revision = revision + 1
 WHERE id = sqlc.arg(id);
@@ -410,10 +412,10 @@ UPDATE past_agents SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until
 
 -- name: KeepPastAgent :exec
 INSERT INTO past_agents (since, until, id, organization_id, position, name, name_folded, description, description_folded, owner_id,
-    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision)
+    identity, bound_at, status, created_at, created_by_type, created_by_id, retired_at, revision, labels)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded,
     o.description, o.description_folded, o.owner_id, o.identity, o.bound_at, o.status, o.created_at, o.created_by_type, o.created_by_id,
-    o.retired_at, o.revision
+    o.retired_at, o.revision, o.labels
 FROM agents AS o WHERE o.id = sqlc.arg(id);
 
 -- name: ClosePastAgentKeys :exec
@@ -431,12 +433,12 @@ UPDATE past_tools SET until = sqlc.arg(since) WHERE id = sqlc.arg(id) AND until 
 INSERT INTO past_tools (since, until, id, organization_id, position, name, name_folded, skeleton, description, description_folded, url,
     docs_url, auth_type, credential_mode, credential_version, credential_expires_at, credential_at,
     credential_by_type, credential_by_id, credential_fields, instructions, instructions_version, max_grant_seconds, approval, created_at, updated_at, removed_at,
-    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes)
+    removed_by_type, removed_by_id, revision, frozen_at, frozen_position, frozen_by_type, frozen_by_id, freezes, labels)
 SELECT sqlc.arg(since), 9223372036854775807, o.id, o.organization_id, o.position, o.name, o.name_folded, o.skeleton,
     o.description, o.description_folded, o.url, o.docs_url, o.auth_type, o.credential_mode, o.credential_version, o.credential_expires_at,
     o.credential_at, o.credential_by_type, o.credential_by_id, o.credential_fields, o.instructions, o.instructions_version, o.max_grant_seconds, o.approval, o.created_at,
     o.updated_at, o.removed_at, o.removed_by_type, o.removed_by_id, o.revision, o.frozen_at, o.frozen_position,
-    o.frozen_by_type, o.frozen_by_id, o.freezes
+    o.frozen_by_type, o.frozen_by_id, o.freezes, o.labels
 FROM tools AS o WHERE o.id = sqlc.arg(id);
 
 -- name: ClosePastRequest :exec

@@ -23,7 +23,9 @@ type agents struct {
 type agentsList struct {
 	listed
 
-	Query  string `short:"q" name:"query" help:"Only those with this in the name, description or owner."`
+	Query string `short:"q" name:"query" help:"Only those with this in the name, description or owner."`
+	tagged
+
 	Status string `enum:",active,suspended,retired" default:"" help:"Only those: active, suspended or retired."`
 }
 
@@ -34,7 +36,7 @@ func (l *agentsList) Run(sh *Shell) error {
 		return err
 	}
 	query := agentkey.ListAgentsParams{
-		Q: given[agentkey.Q](l.Query), Status: only[agentkey.AgentStatus](l.Status),
+		Q: given[agentkey.Q](l.Query), Status: only[agentkey.AgentStatus](l.Status), Tag: l.tags(),
 	}.Values()
 	return list(
 		sh, l.listed, c, "/api/admin/agents", query,
@@ -71,7 +73,7 @@ func (s *agentsShow) Run(sh *Shell) error {
 	}
 	return show(sh, s.output, c, s.path("/api/admin/agents/"), func(a agentkey.Agent) error {
 		if err := sh.facts(
-			"id", a.ID, "name", a.Name, "description", a.Description, "owner", by(a.Owner), "status", string(a.Status),
+			"id", a.ID, "name", a.Name, "description", a.Description, "owner", by(a.Owner), "labels", labelsOf(a.Labels), "status", string(a.Status),
 			"registered", minute(&a.CreatedAt)+" by "+named(a.CreatedBy), "last seen", minute(a.LastSeenAt), "keys",
 			strconv.Itoa(len(a.Keys)), "access", strconv.Itoa(a.Grants.Approved), "pending", strconv.Itoa(a.Grants.Pending),
 		); err != nil || a.Grants.Approved+a.Grants.Pending == 0 {
@@ -97,6 +99,8 @@ type agentsRegister struct {
 	Name        string `arg:"" help:"The agent's name."`
 	Description string `help:"What the agent does."`
 	Owner       string `help:"Who is responsible for it."`
+
+	labelling
 }
 
 // Run registers an agent.
@@ -107,6 +111,7 @@ func (r *agentsRegister) Run(sh *Shell) error {
 	}
 	made, err := c.RegisterAgent(sh.Ctx, agentkey.NewAgent{
 		Name: r.Name, Description: given[string](r.Description), Owner: given[string](r.Owner),
+		Labels: r.labels(),
 	})
 	return sh.keyOf(r.output, made, err, "Registered")
 }

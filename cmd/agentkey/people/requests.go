@@ -97,7 +97,8 @@ func (sh *Shell) context(about agentkey.RequestContext) error {
 		before += line + "; "
 	}
 	return sh.facts(
-		"about agent", about.Agent.Description, "owner", by(about.Agent.Owner), "last seen", minute(about.Agent.LastSeenAt),
+		"about agent", about.Agent.Description, "owner", by(about.Agent.Owner),
+		"labels", labelsOf(about.Agent.Labels), "last seen", minute(about.Agent.LastSeenAt),
 		"it has", fmt.Sprintf("%d tools", about.Agent.Approved),
 		"about tool", about.Tool.Description, "url", value(about.Tool.URL),
 		"used by", fmt.Sprintf("%d agents", about.Tool.Approved), "ends by", minute(about.Tool.MaxExpiresAt),

@@ -21,6 +21,7 @@ type tools struct {
 
 type toolsList struct {
 	listed
+	tagged
 
 	Query string `short:"q" name:"query" help:"Only those with this in their names."`
 }
@@ -32,7 +33,9 @@ func (l *toolsList) Run(sh *Shell) error {
 		return err
 	}
 	return list(
-		sh, l.listed, c, "/api/admin/tools", agentkey.ListToolsParams{Q: given[agentkey.Q](l.Query)}.Values(),
+		sh, l.listed, c, "/api/admin/tools", agentkey.ListToolsParams{
+			Q: given[agentkey.Q](l.Query), Tag: l.tags(),
+		}.Values(),
 		[]string{"ID", "NAME", "TYPE", "CREDENTIAL", "ACCESS", "PENDING", "UPDATED"},
 		func(t agentkey.Tool) []string {
 			return []string{
@@ -75,7 +78,7 @@ func (sh *Shell) tool(t agentkey.Tool) error {
 		longest = (time.Duration(*t.MaxGrantSeconds) * time.Second).String()
 	}
 	return sh.facts(
-		"id", t.ID, "name", t.Name, "description", t.Description, "url", value(t.URL), "type", string(t.AuthType),
+		"id", t.ID, "name", t.Name, "description", t.Description, "url", value(t.URL), "labels", labelsOf(t.Labels), "type", string(t.AuthType),
 		"credential", credentialOf(t), "expires", minute(t.CredentialExpiresAt), "longest access", longest,
 		"frozen since", minute(t.FrozenAt), "access", strconv.Itoa(t.Grants.Approved), "pending",
 		strconv.Itoa(t.Grants.Pending), "added", minute(&t.CreatedAt), "instructions", t.Instructions,
@@ -91,6 +94,8 @@ type newTool struct {
 	Description  string `help:"What the tool is for."`
 	Instructions string `type:"existingfile" placeholder:"FILE" help:"A file that tells agents how to use the credential."`
 	Longest      string `help:"The longest access that can be approved, such as 90d."`
+
+	labelling
 }
 
 // described reads what a tool will be, and its credential.
@@ -98,6 +103,7 @@ func (n *newTool) described(sh *Shell, name string) (agentkey.NewTool, error) {
 	t := agentkey.NewTool{
 		Name: name, AuthType: agentkey.AuthType(n.Type), CredentialMode: agentkey.CredentialModeShared,
 		Description: given[string](n.Description), URL: given[agentkey.WebAddress](n.URL),
+		Labels: n.labels(),
 	}
 	if n.Longest != "" {
 		longest, err := span(n.Longest)
