@@ -61,8 +61,9 @@ func (s *Server) ListAgents(ctx context.Context, r ListAgentsRequestObject) (Lis
 		return nil, err
 	}
 	filter := readmodels.AgentFilter{
-		Query: value(q.Q), Owners: owners, Tags: value(q.Tag), Status: several(q.Status), LastSeenBefore: bound(q.LastSeenBefore),
-		UnusedSince: bound(q.UnusedSince),
+		Query: value(q.Q), Owners: owners, Tags: value(q.Tag), Status: several(q.Status),
+		LastSeenBefore: bound(q.LastSeenBefore),
+		UnusedSince:    bound(q.UnusedSince),
 	}
 	found, err := model.Agents(call.ctx, call.Caller.Organization, filter, model.now, p)
 	if err != nil {

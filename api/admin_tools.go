@@ -36,7 +36,8 @@ func (s *Server) ListTools(ctx context.Context, r ListToolsRequestObject) (ListT
 		return nil, err
 	}
 	found, err := model.Tools(call.ctx, call.Caller.Organization, readmodels.ToolFilter{
-		Query: value(q.Q), Tags: value(q.Tag), CredentialMode: string(value(q.CredentialMode)), HasCredential: q.HasCredential,
+		Query: value(q.Q), Tags: value(q.Tag), CredentialMode: string(value(q.CredentialMode)),
+		HasCredential: q.HasCredential,
 		ExpiresBefore: bound(q.ExpiresBefore), UnusedSince: bound(q.UnusedSince),
 	}, model.now, p)
 	if err != nil {

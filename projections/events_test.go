@@ -115,7 +115,8 @@ var tellings = []struct {
 		"an agent is registered", nil, registered, []string{
 			"+agent_keys bot/1: created_at=now id=k1",
 			"+agents bot: created_at=now created_by_id=admin created_by_type=human description=builds " +
-				"description_folded=builds labels={\"team\":\"x\"} name=Build  BOT name_folded=build bot organization_id=org owner_id=p1 position=here revision=1 status=active",
+				"description_folded=builds labels={\"team\":\"x\"} name=Build  BOT name_folded=build bot organization_id=org " +
+				"owner_id=p1 position=here revision=1 status=active",
 		}, "agent bot, agent bot",
 	},
 	{
@@ -502,8 +503,8 @@ var tellings = []struct {
 		}},
 		[]string{
 			"+former_names github/here: name=GitHub name_folded=github organization_id=org",
-			"tools github: auth_type=other description=d description_folded=d docs_url= labels={\"team\":\"\"} max_grant_seconds=0 " +
-				"name=Git Hub name_folded=git hub revision=2 updated_at=now url=u",
+			"tools github: auth_type=other description=d description_folded=d docs_url= " +
+				"labels={\"team\":\"\"} max_grant_seconds=0 name=Git Hub name_folded=git hub revision=2 updated_at=now url=u",
 		},
 		"tool github, tool github",
 	},

@@ -109,7 +109,8 @@ func (db *DB) Owners(ctx context.Context, organization string, most int) ([]stri
 }
 
 func agentColumns(now string) string {
-	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.labels, a.identity, a.bound_at, a.status, a.created_at,
+	return `SELECT a.id, a.position, a.name, a.description, a.owner_id, a.labels, a.identity, a.bound_at, a.status,
+    a.created_at,
     a.created_by_type,
     a.created_by_id, a.last_seen_at, a.fetch_count, a.last_fetched_at, a.retired_at, a.revision,
     (SELECT count(*) FROM grants AS g JOIN tools AS t ON t.id = g.tool_id

@@ -174,9 +174,14 @@ func (m *demoMonth) offer(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
+	tier := "standard"
+	if i < 5 {
+		tier = "critical"
+	}
 	id, _, err := m.demoDesk.tools.Add(ctx, m.as(m.admin), catalog.AddTool{
 		Name: t.name, Description: t.use, URL: "https://" + t.site, AuthType: "api_key", Mode: catalog.Shared,
 		Instructions: "Send it as a bearer token. Read before you write.",
+		Labels:       domain.NewLabels(map[string]string{"tier": tier}),
 	}, credential)
 	m.tools = append(m.tools, id)
 	return err
@@ -187,9 +192,10 @@ func demoCredential(name string) (domain.Secret, error) {
 }
 
 // hire registers an agent, which asks for some tools. What becomes of its requests differs.
-func (m *demoMonth) hire(ctx context.Context, name, team, owner string) error {
+func (m *demoMonth) hire(ctx context.Context, name, team, env, owner string) error {
 	made, err := m.demoDesk.agents.Register(ctx, m.as(m.admin), commands.NewAgent{
 		Name: name, Description: "Works for " + team, Owner: owner,
+		Labels: domain.NewLabels(map[string]string{"team": team, "env": env}),
 	})
 	if err != nil {
 		return err

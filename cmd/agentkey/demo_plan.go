@@ -68,8 +68,11 @@ func (m *demoMonth) planGrowth() {
 				day, hour = 2+i-demoAgentsFirst, 10
 			}
 			i++
-			name := team.names[nth]
-			m.on(day, hour, func(ctx context.Context) error { return m.hire(ctx, name, team.team, team.owner) })
+			name, env := team.names[nth], "production"
+			if nth == len(team.names)-1 {
+				env = "staging"
+			}
+			m.on(day, hour, func(ctx context.Context) error { return m.hire(ctx, name, team.team, env, team.owner) })
 		}
 	}
 	for day := 3; day < demoDays; day += 2 { // later, agents want more; nobody has decided the newest

@@ -105,7 +105,8 @@ func TestAFleetIsSortedByLabels(t *testing.T) {
 	}
 	for _, none := range []any{nil, object{}, ""} {
 		admin.must(200, "PATCH", "/api/admin/agents/"+two, object{"labels": object{"a": "b"}})
-		if cleared := admin.must(200, "PATCH", "/api/admin/agents/"+two, object{"labels": none}); cleared.At("labels") != nil {
+		cleared := admin.must(200, "PATCH", "/api/admin/agents/"+two, object{"labels": none})
+		if cleared.At("labels") != nil {
 			t.Errorf("after %#v: %s", none, cleared.Body)
 		}
 	}
@@ -156,7 +157,7 @@ func TestABadLabelIsNamed(t *testing.T) {
 			}
 		}
 	}
-	file := "agentkey_catalog: 1\ntools:\n  - name: T\n    auth_type: other\n    credential_mode: per_agent\n    labels: {Team: x}\n"
+	file := "agentkey_catalog: 1\ntools:\n  - {name: T, auth_type: other, credential_mode: per_agent, labels: {Team: x}}\n"
 	if a := admin.call("PUT", importPath, file, "Content-Type", "application/yaml"); a.Status != 400 ||
 		!namesField(a, "tools[0].labels.Team") {
 		t.Errorf("in a file: %s", a.Body)

@@ -1,9 +1,13 @@
-import createClient from "openapi-fetch";
+import createClient, { createQuerySerializer } from "openapi-fetch";
 import type { Answer, Call, Init, Item, ListPath, Method, Optional } from "./calls.js";
 import { refusal } from "./errors.js";
 import { type FollowOptions, type LiveEvent, readEvents } from "./events.js";
 import { passes, pauseAfter, sleep, Watch } from "./retry.js";
 import type { MyTool, operations, paths } from "./schema_gen.js";
+
+// Lists have commas between their items. A tag is repeated, because its value may have a comma.
+const listed = createQuerySerializer({ array: { style: "form", explode: false } });
+const repeated = createQuerySerializer({ array: { style: "form", explode: true } });
 
 export interface ClientOptions {
   /** Where the service is; location.origin in a page that it serves itself. */
@@ -61,7 +65,8 @@ export class Client {
     this.#options = options;
     this.#calls = createClient<paths>({
       baseUrl: new URL(options.url).href,
-      querySerializer: { array: { style: "form", explode: false } },
+      querySerializer: ({ tag, ...query }) =>
+        [listed(query), repeated({ tag })].filter((part) => part !== "").join("&"),
       redirect: "manual", // the token goes to url alone
     }) as Calls;
   }

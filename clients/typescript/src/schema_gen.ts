@@ -128,7 +128,7 @@ export interface paths {
         head?: never;
         /**
          * Change an agent
-         * @description The name, the description or the owner.
+         * @description The name, the description, the owner or the labels.
          *
          *     Permission: `manage`. Limit: `admin`. Refusals: 400 `malformed_json`, `validation_failed`; 401 `credentials_missing`, `credentials_malformed`, `credentials_unknown`, `credentials_expired`; 403 `wrong_caller`, `agent_suspended`, `origin_not_allowed`, `not_a_member`, `role_insufficient`; 404 `not_found`; 409 `idempotency_key_reused`, `idempotency_in_progress`; 412 `revision_stale`; 413 `body_too_large`; 415 `unsupported_media_type`; 429 `rate_limited`; 500 `internal`; 503 `busy`, `event_log_unavailable`, `log_restored`, `newer_version_required`, `issuer_unavailable`, `read_model_unavailable`, `read_model_behind`.
          */
@@ -2686,6 +2686,7 @@ export interface components {
             identity?: components["schemas"]["AgentIdentity"];
             /** @description The keys that work now, and then the last ones that ended, three at most together. */
             keys: components["schemas"]["AgentKey"][];
+            labels?: components["schemas"]["Labels"];
             last_fetched_at?: components["schemas"]["Time"];
             last_seen_at?: components["schemas"]["Time"];
             name: string;
@@ -2698,6 +2699,7 @@ export interface components {
         AgentChange: {
             /** Format: text */
             description?: string | null;
+            labels?: components["schemas"]["LabelsOrNull"];
             /** Format: name */
             name?: string;
             /**
@@ -3008,6 +3010,7 @@ export interface components {
             docs_url?: components["schemas"]["WebAddress"];
             id?: components["schemas"]["Id"];
             instructions?: components["schemas"]["GuideText"];
+            labels?: components["schemas"]["Labels"];
             /** Format: int64 */
             max_grant_seconds?: number;
             /** Format: name */
@@ -3447,6 +3450,16 @@ export interface components {
             tool_id: string;
             tool_name: string;
         };
+        /** @description Lower-case letters and digits, and between them also dots, slashes, hyphens and underscores. */
+        LabelKey: string;
+        /** @description What people sort by: values by their keys, such as `{"team": "platform"}`. A value may be empty. They are stored in clear and stay in the audit, so put no secret and no name of a person there. */
+        Labels: {
+            [key: string]: string;
+        };
+        /** @description All labels from now on. Null, and an empty object, remove them. */
+        LabelsOrNull: {
+            [key: string]: string;
+        } | null;
         Me: {
             agent_id: string;
             agent_name: string;
@@ -3576,6 +3589,7 @@ export interface components {
         NewAgent: {
             /** Format: text */
             description?: string;
+            labels?: components["schemas"]["Labels"];
             /** Format: name */
             name: string;
             /**
@@ -3687,6 +3701,7 @@ export interface components {
             description?: string;
             docs_url?: components["schemas"]["WebAddress"];
             instructions?: components["schemas"]["GuideText"];
+            labels?: components["schemas"]["Labels"];
             /** Format: int64 */
             max_grant_seconds?: number;
             /** Format: name */
@@ -4011,6 +4026,7 @@ export interface components {
             /** @description Whether agents that share its credential can fetch it. */
             has_credential: boolean;
             id: string;
+            labels?: components["schemas"]["Labels"];
             /** @description The latest expires_at that an approval may have at this moment. Absent if the tool has no limit. */
             max_expires_at?: components["schemas"]["Time"];
             name: string;
@@ -4023,6 +4039,7 @@ export interface components {
             created_at: components["schemas"]["Time"];
             description: string;
             id: string;
+            labels?: components["schemas"]["Labels"];
             /** @description When it last asked for or fetched something. Absent if it never did. */
             last_seen_at?: components["schemas"]["Time"];
             name: string;
@@ -4406,6 +4423,7 @@ export interface components {
             id: string;
             instructions: string;
             instructions_version: number;
+            labels?: components["schemas"]["Labels"];
             last_fetched_at?: components["schemas"]["Time"];
             /** Format: int64 */
             max_grant_seconds?: number;
@@ -4424,6 +4442,7 @@ export interface components {
             description?: string | null;
             docs_url?: components["schemas"]["WebAddressOrNull"];
             instructions?: components["schemas"]["GuideTextOrNull"];
+            labels?: components["schemas"]["LabelsOrNull"];
             /** Format: int64 */
             max_grant_seconds?: number | null;
             /** Format: name */
@@ -5140,6 +5159,8 @@ export interface components {
         reportFormat: "json" | "csv";
         /** @description Whether every attempt to deliver a notification is an entry. The list is without them and the export with them unless you say otherwise. */
         retriesFilter: boolean;
+        /** @description Only what has this label: a key, or a key, a colon and the whole value, such as `team:platform`. Repeat it for what has all of several: `tag=team:platform&tag=production`. */
+        tag: string[];
         /** @description Before this time. */
         toFilter: components["schemas"]["Time"];
         /** @description Only items about this tool. */
@@ -5283,6 +5304,9 @@ export type InvitationList = components['schemas']['InvitationList'];
 export type KeptTool = components['schemas']['KeptTool'];
 export type KeyRotation = components['schemas']['KeyRotation'];
 export type KnownCredential = components['schemas']['KnownCredential'];
+export type LabelKey = components['schemas']['LabelKey'];
+export type Labels = components['schemas']['Labels'];
+export type LabelsOrNull = components['schemas']['LabelsOrNull'];
 export type Me = components['schemas']['Me'];
 export type Member = components['schemas']['Member'];
 export type MemberChange = components['schemas']['MemberChange'];
@@ -5471,6 +5495,7 @@ export type ParameterPathToolId = components['parameters']['pathToolId'];
 export type ParameterQ = components['parameters']['q'];
 export type ParameterReportFormat = components['parameters']['reportFormat'];
 export type ParameterRetriesFilter = components['parameters']['retriesFilter'];
+export type ParameterTag = components['parameters']['tag'];
 export type ParameterToFilter = components['parameters']['toFilter'];
 export type ParameterToolIdFilter = components['parameters']['toolIdFilter'];
 export type ParameterVersion = components['parameters']['version'];
@@ -5599,6 +5624,8 @@ export interface operations {
                 q?: string;
                 /** @description One status, or several with commas between them. */
                 status?: components["schemas"]["AgentStatus"][];
+                /** @description Only what has this label: a key, or a key, a colon and the whole value, such as `team:platform`. Repeat it for what has all of several: `tag=team:platform&tag=production`. */
+                tag?: components["parameters"]["tag"];
                 /** @description Only agents that have not called since then. Those that are younger are left out. */
                 last_seen_before?: components["schemas"]["Time"];
                 /** @description Only agents that have fetched nothing since then. Those that are younger are left out. */
@@ -5664,9 +5691,18 @@ export interface operations {
                      *               "prefix": "sk_agent_example1_"
                      *             }
                      *           ],
+                     *           "labels": {
+                     *             "env": "production",
+                     *             "team": "platform"
+                     *           },
                      *           "last_fetched_at": "2026-04-01T11:58:20Z",
                      *           "last_seen_at": "2026-04-01T11:58:20Z",
                      *           "name": "Release bot",
+                     *           "owner": {
+                     *             "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *             "label": "ada@acme.example",
+                     *             "type": "human"
+                     *           },
                      *           "revision": 1,
                      *           "status": "active"
                      *         }
@@ -5701,6 +5737,10 @@ export interface operations {
                 /**
                  * @example {
                  *       "description": "Prepares releases and opens the pull requests for them.",
+                 *       "labels": {
+                 *         "env": "production",
+                 *         "team": "platform"
+                 *       },
                  *       "name": "Release bot",
                  *       "owner": "ada@acme.example"
                  *     }
@@ -5749,9 +5789,18 @@ export interface operations {
                      *             "prefix": "sk_agent_example1_"
                      *           }
                      *         ],
+                     *         "labels": {
+                     *           "env": "production",
+                     *           "team": "platform"
+                     *         },
                      *         "last_fetched_at": "2026-04-01T11:58:20Z",
                      *         "last_seen_at": "2026-04-01T11:58:20Z",
                      *         "name": "Release bot",
+                     *         "owner": {
+                     *           "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *           "label": "ada@acme.example",
+                     *           "type": "human"
+                     *         },
                      *         "revision": 1,
                      *         "status": "active"
                      *       },
@@ -5827,9 +5876,18 @@ export interface operations {
                      *           "prefix": "sk_agent_example1_"
                      *         }
                      *       ],
+                     *       "labels": {
+                     *         "env": "production",
+                     *         "team": "platform"
+                     *       },
                      *       "last_fetched_at": "2026-04-01T11:58:20Z",
                      *       "last_seen_at": "2026-04-01T11:58:20Z",
                      *       "name": "Release bot",
+                     *       "owner": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *         "label": "ada@acme.example",
+                     *         "type": "human"
+                     *       },
                      *       "revision": 1,
                      *       "status": "active"
                      *     }
@@ -5939,9 +5997,18 @@ export interface operations {
                      *           "prefix": "sk_agent_example1_"
                      *         }
                      *       ],
+                     *       "labels": {
+                     *         "env": "production",
+                     *         "team": "platform"
+                     *       },
                      *       "last_fetched_at": "2026-04-01T11:58:20Z",
                      *       "last_seen_at": "2026-04-01T11:58:20Z",
                      *       "name": "Release bot",
+                     *       "owner": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *         "label": "ada@acme.example",
+                     *         "type": "human"
+                     *       },
                      *       "revision": 2,
                      *       "status": "active"
                      *     }
@@ -6222,9 +6289,18 @@ export interface operations {
                      *           "prefix": "sk_agent_example1_"
                      *         }
                      *       ],
+                     *       "labels": {
+                     *         "env": "production",
+                     *         "team": "platform"
+                     *       },
                      *       "last_fetched_at": "2026-04-01T11:58:20Z",
                      *       "last_seen_at": "2026-04-01T11:58:20Z",
                      *       "name": "Release bot",
+                     *       "owner": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *         "label": "ada@acme.example",
+                     *         "type": "human"
+                     *       },
                      *       "revision": 6,
                      *       "status": "active"
                      *     }
@@ -6333,9 +6409,18 @@ export interface operations {
                      *           "prefix": "sk_agent_example1_"
                      *         }
                      *       ],
+                     *       "labels": {
+                     *         "env": "production",
+                     *         "team": "platform"
+                     *       },
                      *       "last_fetched_at": "2026-04-01T11:58:20Z",
                      *       "last_seen_at": "2026-04-01T11:58:20Z",
                      *       "name": "Release bot",
+                     *       "owner": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *         "label": "ada@acme.example",
+                     *         "type": "human"
+                     *       },
                      *       "revision": 4,
                      *       "status": "active"
                      *     }
@@ -6427,9 +6512,18 @@ export interface operations {
                      *             "prefix": "sk_agent_example1_"
                      *           }
                      *         ],
+                     *         "labels": {
+                     *           "env": "production",
+                     *           "team": "platform"
+                     *         },
                      *         "last_fetched_at": "2026-04-01T11:58:20Z",
                      *         "last_seen_at": "2026-04-01T11:58:20Z",
                      *         "name": "Release bot",
+                     *         "owner": {
+                     *           "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *           "label": "ada@acme.example",
+                     *           "type": "human"
+                     *         },
                      *         "revision": 5,
                      *         "status": "active"
                      *       },
@@ -6512,9 +6606,18 @@ export interface operations {
                      *           "prefix": "sk_agent_example1_"
                      *         }
                      *       ],
+                     *       "labels": {
+                     *         "env": "production",
+                     *         "team": "platform"
+                     *       },
                      *       "last_fetched_at": "2026-04-01T11:58:20Z",
                      *       "last_seen_at": "2026-04-01T11:58:20Z",
                      *       "name": "Release bot",
+                     *       "owner": {
+                     *         "id": "0198c0de-0000-7000-8000-00000000006b",
+                     *         "label": "ada@acme.example",
+                     *         "type": "human"
+                     *       },
                      *       "revision": 3,
                      *       "status": "suspended"
                      *     }
@@ -10806,6 +10909,8 @@ export interface operations {
             query?: {
                 /** @description Any part of the name, the description or the URL, in upper or lower case, with or without accents. */
                 q?: string;
+                /** @description Only what has this label: a key, or a key, a colon and the whole value, such as `team:platform`. Repeat it for what has all of several: `tag=team:platform&tag=production`. */
+                tag?: components["parameters"]["tag"];
                 /** @description Only what is about tools of this mode. */
                 credential_mode?: components["parameters"]["credentialModeFilter"];
                 /** @description Only tools that have a shared credential, or only the others. */

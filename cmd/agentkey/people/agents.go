@@ -73,7 +73,8 @@ func (s *agentsShow) Run(sh *Shell) error {
 	}
 	return show(sh, s.output, c, s.path("/api/admin/agents/"), func(a agentkey.Agent) error {
 		if err := sh.facts(
-			"id", a.ID, "name", a.Name, "description", a.Description, "owner", by(a.Owner), "labels", labelsOf(a.Labels), "status", string(a.Status),
+			"id", a.ID, "name", a.Name, "description", a.Description, "owner", by(a.Owner), "labels", labelsOf(a.Labels),
+			"status", string(a.Status),
 			"registered", minute(&a.CreatedAt)+" by "+named(a.CreatedBy), "last seen", minute(a.LastSeenAt), "keys",
 			strconv.Itoa(len(a.Keys)), "access", strconv.Itoa(a.Grants.Approved), "pending", strconv.Itoa(a.Grants.Pending),
 		); err != nil || a.Grants.Approved+a.Grants.Pending == 0 {

@@ -78,7 +78,8 @@ func (sh *Shell) tool(t agentkey.Tool) error {
 		longest = (time.Duration(*t.MaxGrantSeconds) * time.Second).String()
 	}
 	return sh.facts(
-		"id", t.ID, "name", t.Name, "description", t.Description, "url", value(t.URL), "labels", labelsOf(t.Labels), "type", string(t.AuthType),
+		"id", t.ID, "name", t.Name, "description", t.Description, "url", value(t.URL), "labels", labelsOf(t.Labels),
+		"type", string(t.AuthType),
 		"credential", credentialOf(t), "expires", minute(t.CredentialExpiresAt), "longest access", longest,
 		"frozen since", minute(t.FrozenAt), "access", strconv.Itoa(t.Grants.Approved), "pending",
 		strconv.Itoa(t.Grants.Pending), "added", minute(&t.CreatedAt), "instructions", t.Instructions,
