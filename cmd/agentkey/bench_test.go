@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"agentkey/domain/agent"
 	"agentkey/eventstore"
@@ -29,13 +31,35 @@ import (
 
 // machine is what the machine does in this run with nothing of ours on it, a second, by the number
 // of connections. Only ratios to it compare between runs.
-var machine = struct{ appends, requests map[int]float64 }{map[int]float64{}, map[int]float64{}}
+var machine = struct {
+	appends, requests map[int]float64
+	sync              time.Duration // at the median
+}{appends: map[int]float64{}, requests: map[int]float64{}}
 
 // connections are the loads of every table.
 var connections = []int{1, 8, 32, 64}
 
-// BenchmarkMachine measures a bare durable append to the embedded store, and a bare gin handler.
+// BenchmarkMachine measures a write of 8 KiB that is made durable, a bare durable append to the
+// embedded store, and a bare gin handler.
 func BenchmarkMachine(b *testing.B) {
+	b.Run("fdatasync_8KiB", func(b *testing.B) {
+		file, err := os.Create(filepath.Join(b.TempDir(), "synced"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = file.Close() }()
+		block := make([]byte, 8<<10)
+		l := load(b, 1, func(int) (func() error, error) {
+			return func() error {
+				if _, err := file.Write(block); err != nil {
+					return err
+				}
+				return unix.Fdatasync(int(file.Fd()))
+			}, nil
+		})
+		machine.sync = l.quantile(0.5)
+		b.ReportMetric(milliseconds(machine.sync), "p50-ms")
+	})
 	for _, n := range connections {
 		b.Run(fmt.Sprintf("durable_append/connections_%d", n), func(b *testing.B) {
 			log := eventstoretest.Start(b).Client
@@ -54,6 +78,9 @@ func BenchmarkMachine(b *testing.B) {
 			})
 			machine.appends[n] = l.rate
 			b.ReportMetric(l.rate, "appends/s")
+			if machine.sync > 0 {
+				b.ReportMetric(float64(l.quantile(0.5))/float64(machine.sync), "of-fdatasync")
+			}
 		})
 	}
 	for _, n := range connections {
@@ -167,6 +194,9 @@ func benchFetches(b *testing.B, replicas []*program, f fleet) {
 			b.ReportMetric(milliseconds(l.quantile(0.99)), "p99-ms")
 			b.ReportMetric(float64((spent()-before).Microseconds())/float64(b.N), "cpu-us/fetch")
 			b.ReportMetric(float64(replicas[0].resident()>>20), "resident-MiB")
+			if machine.sync > 0 {
+				b.ReportMetric(float64(l.quantile(0.5))/float64(machine.sync), "of-fdatasync")
+			}
 			if machine.appends[n] > 0 && machine.requests[n] > 0 {
 				b.ReportMetric(l.rate/machine.appends[n], "of-bare-append")
 				b.ReportMetric(l.rate/machine.requests[n], "of-bare-handler")
