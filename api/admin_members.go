@@ -96,7 +96,7 @@ func (s *Server) ListMembers(ctx context.Context, r ListMembersRequestObject) (L
 		view func() Member
 	}
 	var all []listed
-	status := MemberStatus(value(r.Params.Status))
+	status := value(r.Params.Status)
 	if status != MemberStatusInvited {
 		for _, m := range state.AllMembers() {
 			all = append(all, listed{m.ID, func() Member { return n.member(call.ctx, m) }})

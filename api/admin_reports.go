@@ -67,7 +67,7 @@ func accessReviewItem(view Grant) AccessReviewItem {
 	return AccessReviewItem{
 		AgentID: view.AgentID, AgentName: view.AgentName, CurrentAgentName: view.CurrentAgentName,
 		ToolID: view.ToolID, ToolName: view.ToolName, CurrentToolName: view.CurrentToolName,
-		Origin: GrantOrigin(view.Origin), GrantedAt: value(view.ApprovedAt), GrantedBy: value(view.ApprovedBy),
+		Origin: view.Origin, GrantedAt: value(view.ApprovedAt), GrantedBy: value(view.ApprovedBy),
 		RequestID: view.RequestID, Reason: view.Reason, ExpiresAt: view.ExpiresAt, FetchCount: value(view.FetchCount),
 		LastFetchedAt: view.LastFetchedAt, NeverUsed: value(view.FetchCount) == 0,
 	}

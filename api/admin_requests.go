@@ -201,7 +201,7 @@ func (s *Server) withOutcome(call *call, id string, err error) error {
 	}
 	named := *refusal
 	named.Extra = map[string]any{"access_request": RequestState{
-		ID: ended.ID, Status: AccessRequestStatus(ended.Status), DecidedBy: ended.DecidedBy, DecidedAt: ended.DecidedAt,
+		ID: ended.ID, Status: ended.Status, DecidedBy: ended.DecidedBy, DecidedAt: ended.DecidedAt,
 	}}
 	return &named
 }

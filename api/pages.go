@@ -125,7 +125,7 @@ func (s *Server) GetFrontPage(ctx context.Context, _ GetFrontPageRequestObject) 
 	call.header.Add("Vary", "Accept")
 	ready := s.Ready()
 	front := Front{
-		Name: FrontNameAgentKey, Status: ReadinessStatus(ready.Status), Reference: "/docs", Document: "/openapi.json",
+		Name: FrontNameAgentKey, Status: ready.Status, Reference: "/docs", Document: "/openapi.json",
 		Demo: s.Demo,
 	}
 	if call.local || s.Door.IsAdmin(call.ctx, call.Call) {

@@ -85,7 +85,7 @@ func (sh *Shell) request(r agentkey.AccessRequest) error {
 
 // context shows what helps to decide: who asks, what for, and what was between the two before.
 func (sh *Shell) context(about agentkey.RequestContext) error {
-	before := ""
+	var before []string
 	for _, past := range about.History {
 		line := minute(&past.At) + " " + string(past.Action)
 		if past.By != nil {
@@ -94,7 +94,7 @@ func (sh *Shell) context(about agentkey.RequestContext) error {
 		if why := value(past.DenialReason); why != "" {
 			line += ": " + why
 		}
-		before += line + "; "
+		before = append(before, line)
 	}
 	return sh.facts(
 		"about agent", about.Agent.Description, "owner", by(about.Agent.Owner),
@@ -102,7 +102,7 @@ func (sh *Shell) context(about agentkey.RequestContext) error {
 		"it has", fmt.Sprintf("%d tools", about.Agent.Approved),
 		"about tool", about.Tool.Description, "url", value(about.Tool.URL),
 		"used by", fmt.Sprintf("%d agents", about.Tool.Approved), "ends by", minute(about.Tool.MaxExpiresAt),
-		"before", strings.TrimSuffix(before, "; "),
+		"before", strings.Join(before, "; "),
 	)
 }
 
