@@ -10,7 +10,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + created_at * interval '1 microsecond' AS created_at, created_by_type, created_by_id,
     'epoch'::timestamptz + nullif(last_seen_at, 0) * interval '1 microsecond' AS last_seen_at, revision,
     'epoch'::timestamptz + nullif(retired_at, 0) * interval '1 microsecond' AS retired_at,
-    nullif(identity, '')::jsonb AS identity, 'epoch'::timestamptz + nullif(bound_at, 0) * interval '1 microsecond' AS bound_at
+    nullif(identity, '')::jsonb AS identity, 'epoch'::timestamptz + nullif(bound_at, 0) * interval '1 microsecond' AS bound_at,
+    nullif(labels, '')::jsonb AS labels
 FROM agents;
 
 -- Of agents, tools and notification channels. At a position something had the name with the least until above it; where
@@ -39,7 +40,8 @@ SELECT id::uuid AS id, organization_id::uuid AS organization_id, position, name,
     'epoch'::timestamptz + nullif(credential_at, 0) * interval '1 microsecond' AS credential_at,
     'epoch'::timestamptz + nullif(frozen_at, 0) * interval '1 microsecond' AS frozen_at,
     nullif(frozen_position, 0) AS frozen_position, nullif(frozen_by_type, '') AS frozen_by_type,
-    nullif(frozen_by_id, '') AS frozen_by_id, freezes
+    nullif(frozen_by_id, '') AS frozen_by_id, freezes,
+    nullif(labels, '')::jsonb AS labels
 FROM tools;
 
 CREATE OR REPLACE VIEW reporting.tool_instructions AS

@@ -20,7 +20,7 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 	agentID, key := admin.mustAgent("Onboarding")
 	const sent = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 	const toolFields = "approval, auth_type, credential, credential_mode, description, docs_url, instructions, " +
-		"max_grant_seconds, name, url"
+		"labels, max_grant_seconds, name, url"
 	type field = object
 	for _, tt := range []struct {
 		name, method, path string
@@ -33,7 +33,8 @@ func TestARefusalSaysWhatEachFieldMustBe(t *testing.T) {
 			"key": sent,
 		}, []any{
 			field{"field": "description", "message": "it must be text of at most 500 characters"},
-			field{"field": "key", "message": "there is no such field here; the fields here are description, name, owner"},
+			field{"field": "key", "message": "there is no such field here; the fields here are description, " +
+				"labels, name, owner"},
 			field{"field": "name", "message": "it must be text of 2 to 120 characters"},
 		}},
 		{"a tool", "POST", "/api/admin/tools", admin, object{
