@@ -62,7 +62,7 @@ const behind = 10 * time.Second
 const notCaughtUp = "it has not caught up yet since the start"
 
 // Ready answers GET /readyz, and takes at most a second. However many ask, the checks run once a
-// second, and twenty times a second while something is amiss, so that its end is seen at once.
+// second, and twenty times a second until the read models have caught up after a start.
 func (h *health) Ready() api.Readiness {
 	h.mu.Lock()
 	l := h.last
@@ -93,8 +93,10 @@ func (h *health) Ready() api.Readiness {
 func (l *look) holds() time.Duration {
 	select {
 	case <-l.done:
-		if l.found.Status != api.ReadinessStatusReady {
-			return lookEvery / 20
+		for _, check := range l.found.Checks {
+			if check.Detail != nil && strings.HasPrefix(*check.Detail, notCaughtUp) {
+				return lookEvery / 20
+			}
 		}
 	default: // it's still under way
 	}
