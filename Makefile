@@ -19,7 +19,7 @@ bench: ## measure fetches, appends, rebuilds, the audit, memory and growth on al
 lint: ## run the language check and golangci-lint, which vets too
 	./scripts/plain-english
 	go tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint run ./...
-# Tests hold the same rules without a linter, so CI doesn't need node.
+# Tests hold the same rules without it, because Debian's Node.js may be too old for it.
 api-lint: ## lint the OpenAPI document as clients get it, with redocly; needs npx of Node.js 20 or later
 	@mkdir -p bin
 	go run ./api/internal/published > bin/openapi.json
